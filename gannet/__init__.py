@@ -1,0 +1,1 @@
+"""Gannet: train, measure and use generative adversarial networks."""

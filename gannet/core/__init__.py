@@ -1,0 +1,1 @@
+"""Contracts, specs, schedules, experiments, randomness and errors. Imports nothing of ours."""

@@ -1,0 +1,133 @@
+"""Randomness as an argument: counter-based draws keyed by seed, stream, step and global sample index.
+
+Row k of a draw depends on nothing but (seed, stream, step, how many draws came before, global index k). So a resumed
+run, a run on another number of processes and a run with other micro-batches draw the same numbers for the same
+samples. Rows are made in blocks of `BLOCK`, one small generator a block, so a draw costs microseconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor
+
+BLOCK = 16
+_MASK = (1 << 64) - 1
+
+
+def mix(*parts: int | str) -> int:
+    """A 63-bit seed from any number of integers and words (SplitMix64's finaliser, chained)."""
+    state = 0x9E3779B97F4A7C15
+    for part in parts:
+        values = [part] if isinstance(part, int) else list(part.encode()) + [-1]
+        for value in values:
+            state = (state ^ (value & _MASK)) & _MASK
+            state = (state + 0x9E3779B97F4A7C15) & _MASK
+            state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+            state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
+            state ^= state >> 31
+    return state >> 1
+
+
+def generator(*parts: int | str) -> torch.Generator:
+    """A CPU generator seeded by `mix(*parts)`."""
+    return torch.Generator().manual_seed(mix(*parts))
+
+
+class Draw:
+    """Random numbers for the rows `indices` (global sample indices, `[B]`) of one turn.
+
+    Every method takes the row shape without the batch axis and returns `[B, *shape]` (or `[groups·B, *shape]` inside
+    a forward that stacks several groups of the same rows, see `for_rows`). Successive calls differ.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        stream: str,
+        step: int,
+        indices: Sequence[int] | Tensor,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
+        self.key = (seed, stream, step)
+        self.indices = [int(i) for i in indices]
+        self.device = torch.device(device)
+        self.dtype = dtype
+        self.calls = 0
+        self._state = mix(*self.key)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def child(self, name: str) -> Draw:
+        """An independent draw for the same rows, whose numbers do not depend on what was drawn here before."""
+        return self._like(f"{self.key[1]}/{name}", self.indices)
+
+    def turn(self) -> Draw:
+        """A draw of one row shared by every micro-batch and process of this turn."""
+        return self._like(f"{self.key[1]}/turn", [0])
+
+    def _like(self, stream: str, indices: list[int]) -> Draw:
+        return Draw(self.key[0], stream, self.key[2], indices, self.device, self.dtype)
+
+    def normal(self, *shape: int) -> Tensor:
+        """Standard normal numbers `[B, *shape]`."""
+        return self._rows(lambda gen: torch.randn(BLOCK, *shape, generator=gen)).to(self.dtype)
+
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """Uniform numbers in [low, high), `[B, *shape]`."""
+        return self._rows(lambda gen: torch.rand(BLOCK, *shape, generator=gen)).to(self.dtype) * (high - low) + low
+
+    def integers(self, high: int, *shape: int) -> Tensor:
+        """Uniform whole numbers 0 … high−1, `[B, *shape]` int64."""
+        return self._rows(lambda gen: torch.randint(high, (BLOCK, *shape), generator=gen))
+
+    def for_rows(self, rows: int, *shape: int, kind: str = "normal") -> Tensor:
+        """`[rows, *shape]` numbers where `rows` is a multiple of B: one independent group for each multiple, as layers
+        need when real and fake rows are judged in one forward."""
+        groups, rest = divmod(rows, len(self.indices))
+        if rest or not groups:
+            raise ValueError(f"{rows} rows are no multiple of the {len(self.indices)} samples of this draw")
+        return torch.cat([getattr(self, kind)(*shape) for _ in range(groups)])
+
+    def _rows(self, make) -> Tensor:
+        call, self.calls = self.calls, self.calls + 1
+        blocks: dict[int, Tensor] = {}
+        for index in self.indices:
+            block = index // BLOCK
+            if block not in blocks:
+                blocks[block] = make(generator(self._state, call, block))
+        numbers = list(blocks)
+        first = self.indices[0] if self.indices else 0
+        if self.indices == list(range(first, first + len(self.indices))):
+            offset = first - numbers[0] * BLOCK
+            rows = torch.cat([blocks[b] for b in numbers])[offset : offset + len(self.indices)]
+        else:
+            place = {b: i * BLOCK for i, b in enumerate(numbers)}
+            rows = torch.cat([blocks[b] for b in numbers])[[place[i // BLOCK] + i % BLOCK for i in self.indices]]
+        return rows.to(self.device)
+
+
+_CURRENT: ContextVar[Draw | None] = ContextVar("gannet_draw", default=None)
+
+
+def current() -> Draw:
+    """The draw installed for this forward: layers (dropout, style noise), regularizers and augmentations use it."""
+    draw = _CURRENT.get()
+    if draw is None:
+        raise RuntimeError("no draw is installed; wrap the call in gannet.core.random.installed(draw)")
+    return draw
+
+
+@contextlib.contextmanager
+def installed(draw: Draw) -> Iterator[Draw]:
+    """Make `draw` the current one inside the block."""
+    token = _CURRENT.set(draw)
+    try:
+        yield draw
+    finally:
+        _CURRENT.reset(token)

@@ -1,0 +1,1 @@
+"""Objectives, regularizers, constraints and reconstruction losses: pure and unreduced."""
