@@ -151,4 +151,6 @@ class Extractor(ABC):
 
 def couples_batch(module: nn.Module) -> bool:
     """Whether any layer lets one sample influence another's output (batch norm, minibatch statistics, packing)."""
-    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) or getattr(m, "couples_batch", False) for m in module.modules())
+    return any(
+        isinstance(m, nn.modules.batchnorm._BatchNorm) or getattr(m, "couples_batch", False) for m in module.modules()
+    )

@@ -67,6 +67,10 @@ class Draw:
         """An independent draw for the same rows, whose numbers do not depend on what was drawn here before."""
         return self._like(f"{self.key[1]}/{name}", self.indices)
 
+    def first(self, rows: int) -> Draw:
+        """The same numbers for only the first `rows` rows."""
+        return self if rows == len(self.indices) else self._like(self.key[1], self.indices[:rows])
+
     def turn(self) -> Draw:
         """A draw of one row shared by every micro-batch and process of this turn."""
         return self._like(f"{self.key[1]}/turn", [0])

@@ -33,9 +33,15 @@ class Option:
 
     required: typing.ClassVar[object] = object()
 
+    def shown(self) -> str:
+        """`name (=default)`."""
+        if self.default is Option.required:
+            return self.name
+        return f"{self.name} (={self.default if isinstance(self.default, Schedule) else render(self.default)})"
+
 
 class Registry(Generic[T]):
-    """Parts of one kind by name. Looking anything up first imports every module of `room`, once."""
+    """Parts of one kind by name. Looking anything up first imports `room` and every module in it, once."""
 
     def __init__(self, kind: str, room: str):
         self.kind = kind
@@ -57,10 +63,10 @@ class Registry(Generic[T]):
     def _scan(self) -> None:
         if self._scanned:
             return
-        self._scanned = True
-        package = importlib.import_module(self.room)
-        for module in pkgutil.iter_modules(package.__path__):
+        room = importlib.import_module(self.room)
+        for module in pkgutil.iter_modules(getattr(room, "__path__", [])):
             importlib.import_module(f"{self.room}.{module.name}")
+        self._scanned = True
 
     def names(self) -> list[str]:
         self._scan()
@@ -97,14 +103,16 @@ class Registry(Generic[T]):
         options = self.options(spec.name, where)
         names = list(options)
         if len(spec.positional) > len(names):
-            raise UsageError(f"{_at(where)}{spec.name} takes at most {len(names)} arguments ({', '.join(names)}), got {spec}.")
+            raise UsageError(
+                f"{_at(where)}{spec.name} takes at most {len(names)} arguments ({', '.join(names)}), got {spec}."
+            )
         given = dict(zip(names, spec.positional, strict=False))
         for key, value in spec.args.items():
             if key in given:
                 raise UsageError(f"{_at(where)}{spec.name}: {key} is given twice in {spec}.")
             if key not in options:
                 close = nearest(key, names)
-                hint = f" Did you mean: {', '.join(f'{n} (={render(options[n].default)})' for n in close)}?" if close else ""
+                hint = f" Did you mean: {', '.join(options[n].shown() for n in close)}?" if close else ""
                 allowed = ", ".join(names) or "nothing"
                 raise UsageError(f"{_at(where)}{spec.name} has no option '{key}'.{hint} It takes: {allowed}.")
             given[key] = value
@@ -139,7 +147,9 @@ def coerce(value: Any, wanted: Any, where: str) -> Any:
                 return coerce(value, option, where)
             except UsageError as error:
                 problems.append(str(error))
-        raise UsageError(problems[0] if len(problems) == 1 else f"{where}: {render(value)} is not {_type_name(wanted)}.")
+        raise UsageError(
+            problems[0] if len(problems) == 1 else f"{where}: {render(value)} is not {_type_name(wanted)}."
+        )
     if origin is typing.Literal:
         text = value.name if isinstance(value, Spec) and not value.args and not value.positional else value
         if text in inner and isinstance(text, bool) == any(text is i for i in inner if isinstance(i, bool)):
@@ -188,7 +198,14 @@ def _hint(value: Any) -> str:
 
 
 def _type_name(wanted: Any) -> str:
-    plain = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "none", Spec: "a part"}
+    plain = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "text",
+        type(None): "none",
+        Spec: "a part",
+    }
     if wanted in plain:
         return plain[wanted]
     if wanted is Schedule:
@@ -197,7 +214,9 @@ def _type_name(wanted: Any) -> str:
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_type_name(i) for i in inner)
     if origin is tuple:
-        return "a list of " + (_type_name(inner[0]) + "s" if Ellipsis in inner else ", ".join(_type_name(i) for i in inner))
+        return "a list of " + (
+            _type_name(inner[0]) + "s" if Ellipsis in inner else ", ".join(_type_name(i) for i in inner)
+        )
     return getattr(wanted, "__name__", str(wanted))
 
 
@@ -216,6 +235,6 @@ SOURCES: Registry[Any] = Registry("data source", "gannet.data")
 TASKS: Registry[Any] = Registry("task", "gannet.tasks")
 METRICS: Registry[Any] = Registry("metric", "gannet.metrics")
 EXTRACTORS: Registry[Any] = Registry("extractor", "gannet.metrics")
-OPTIMISERS: Registry[Any] = Registry("optimiser", "gannet.engine")
+OPTIMISERS: Registry[Any] = Registry("optimiser", "gannet.engine.optimisers")
 
 NETWORKS = {"generator": GENERATORS, "discriminator": DISCRIMINATORS, "translator": TRANSLATORS}

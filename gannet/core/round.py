@@ -20,15 +20,16 @@ class Round:
     """One comparison as it was judged.
 
     `real` and `fake` are the inputs before augmentation, the points at which penalties differentiate; `verdicts` holds
-    what the discriminator said of each side (a side that was not judged is absent); `judge(inputs)` asks the same
-    discriminator, through the same augmentation, about other points; `player` is whose turn it is.
+    what the discriminator said of each side (a side that was not judged is absent); `judge(inputs, side="real")` asks the
+    same discriminator about other points, through the augmentation that side's first rows went through; `player` is
+    whose turn it is.
     """
 
     comparison: Comparison
     real: Inputs
     fake: Inputs
     verdicts: dict[str, Verdict]
-    judge: Callable[[Inputs], Verdict]
+    judge: Callable[..., Verdict]
     module: nn.Module
     draw: Draw
     clock: Clock

@@ -24,6 +24,14 @@ class Schedule(ABC):
     @abstractmethod
     def __call__(self, clock: Clock) -> float: ...
 
+    @abstractmethod
+    def __str__(self) -> str:
+        """Spec text that `schedule_from` reads back."""
+
+
+def _extents(over: Extent, start: Extent = 0) -> str:
+    return f", over={render(over)}" + (f", start={render(start)}" if start else "")
+
 
 def in_samples(extent: Extent, clock: Clock) -> float:
     """An extent in samples: "50%" of the planned total, or a count as it stands."""
@@ -47,6 +55,9 @@ class Constant(Schedule):
     def __call__(self, clock: Clock) -> float:
         return self.value
 
+    def __str__(self) -> str:
+        return f"{self.value:g}"
+
 
 @dataclass(frozen=True)
 class Linear(Schedule):
@@ -60,6 +71,9 @@ class Linear(Schedule):
     def __call__(self, clock: Clock) -> float:
         return self.first + (self.last - self.first) * progress(clock, self.start, self.over)
 
+    def __str__(self) -> str:
+        return f"linear({self.first:g}, {self.last:g}{_extents(self.over, self.start)})"
+
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
@@ -71,7 +85,12 @@ class Cosine(Schedule):
     start: Extent = 0
 
     def __call__(self, clock: Clock) -> float:
-        return self.last + (self.first - self.last) * 0.5 * (1 + math.cos(math.pi * progress(clock, self.start, self.over)))
+        return self.last + (self.first - self.last) * 0.5 * (
+            1 + math.cos(math.pi * progress(clock, self.start, self.over))
+        )
+
+    def __str__(self) -> str:
+        return f"cosine({self.first:g}, {self.last:g}{_extents(self.over, self.start)})"
 
 
 @dataclass(frozen=True)
@@ -83,6 +102,9 @@ class Warmup(Schedule):
 
     def __call__(self, clock: Clock) -> float:
         return self.then(clock) * progress(clock, 0, self.over)
+
+    def __str__(self) -> str:
+        return f"warmup({self.then}{_extents(self.over)})"
 
 
 @dataclass(frozen=True)
@@ -98,6 +120,10 @@ class Piecewise(Schedule):
             if clock.samples >= in_samples(at, clock):
                 value = then
         return value
+
+    def __str__(self) -> str:
+        corners = "".join(f", [{render(at)}, {then:g}]" for at, then in self.corners)
+        return f"piecewise({self.first:g}{corners})"
 
 
 _ALLOWED = {
@@ -127,7 +153,7 @@ def schedule_from(value: Any, where: str = "") -> Schedule:
     if value.name == "piecewise":
         if args or not positional or not all(isinstance(c, list) and len(c) == 2 for c in positional[1:]):
             raise UsageError(usage)
-        corners = tuple((_extent(c[0], at), _number(c[1], at)) for c in positional[1:])
+        corners = tuple((check_extent(c[0], at), _number(c[1], at)) for c in positional[1:])
         return Piecewise(_number(positional[0], at), corners)
     names = {"constant": ["value"], "warmup": ["then", "over"]}.get(value.name, ["first", "last", "over", "start"])
     if len(positional) > len(names) or any(k not in names[len(positional) :] for k in args):
@@ -135,7 +161,7 @@ def schedule_from(value: Any, where: str = "") -> Schedule:
     given = {**dict(zip(names, positional, strict=False)), **args}
     if any(n not in given for n in names if n in ("value", "then", "first", "last")):
         raise UsageError(usage)
-    extents = {k: _extent(given[k], at) for k in ("over", "start") if k in given}
+    extents = {k: check_extent(given[k], at) for k in ("over", "start") if k in given}
     if value.name == "constant":
         return Constant(_number(given["value"], at))
     if value.name == "warmup":
@@ -150,7 +176,8 @@ def _number(value: Any, at: str) -> float:
     return float(value)
 
 
-def _extent(value: Any, at: str) -> Extent:
+def check_extent(value: Any, at: str = "") -> Extent:
+    """`value` if it is an extent; else `UsageError`."""
     if isinstance(value, str) and value.endswith("%"):
         try:
             share = float(value[:-1])

@@ -101,7 +101,9 @@ def _read(node: ast.expr, text: str, where: str, depth: int) -> Any:
                 args[keyword.arg] = _read(keyword.value, text, where, inner)
             return Spec(_name(func, text, where), tuple(_read(a, text, where, inner) for a in positional), args)
     piece = ast.unparse(node).replace(HYPHEN, "-")
-    raise UsageError(f"{_at(where)}{piece!r} in {text!r} is not a literal. Allowed: numbers, text, lists, name(key=value).")
+    raise UsageError(
+        f"{_at(where)}{piece!r} in {text!r} is not a literal. Allowed: numbers, text, lists, name(key=value)."
+    )
 
 
 def _name(node: ast.expr, text: str, where: str) -> str:

@@ -154,7 +154,9 @@ class Verdict:
     def map(self, fn: Callable[[Tensor], Tensor]) -> Verdict:
         """Apply `fn` to every tensor."""
         return Verdict(
-            tuple(fn(t) for t in self.score), {k: fn(t) for k, t in self.heads.items()}, tuple(fn(t) for t in self.features)
+            tuple(fn(t) for t in self.score),
+            {k: fn(t) for k, t in self.heads.items()},
+            tuple(fn(t) for t in self.features),
         )
 
     def split(self, sizes: list[int]) -> list[Verdict]:
@@ -188,8 +190,7 @@ class Comparison:
     """One adversarial comparison: role `discriminator` judges `real` against `fake`.
 
     `negatives` are further fakes for the discriminator's turn only (a mismatched caption); `weight` scales the
-    adversarial loss; `target` is a per-position label map for patch discriminators; `pool` names a replay pool from
-    which the discriminator's fakes are drawn.
+    adversarial loss; `pool` names a replay pool from which the discriminator's fakes are drawn.
     """
 
     discriminator: str
@@ -197,7 +198,6 @@ class Comparison:
     fake: Inputs
     negatives: tuple[Inputs, ...] = ()
     weight: float = 1.0
-    target: Tensor | None = None
     pool: str | None = None
 
 
@@ -281,10 +281,11 @@ class Task(nn.Module, ABC):
         return {}
 
     @abstractmethod
-    def sample(self, n: int, draw: Draw, y: Tensor | None = None, batch: Batch | None = None, truncation: float = 1.0) -> Tensor:
-        """`n` samples `[n, *shape]` in the range of `x`, from noise, labels `y` `[n]` or the conditions in `batch`."""
+    def sample(
+        self, draw: Draw, y: Tensor | None = None, given: Tensor | None = None, truncation: float = 1.0
+    ) -> Tensor:
+        """One sample a row of `draw`, `[B, *shape]` in the range of `x`, from noise, labels `y` `[B]` or conditions."""
 
-    def preview(self, batch: Batch, draw: Draw, y: Tensor | None) -> list[tuple[str, Tensor]]:
-        """Named columns of the sample grid, each `[n, …]`: what a person should look at to judge this task."""
-        return [("real", batch["x"]), ("generated", self.sample(len(batch["x"]), draw, y, batch))]
-
+    def preview(self, batch: Batch, draw: Draw, y: Tensor | None = None) -> list[tuple[str, Tensor]]:
+        """Named columns of the sample grid, each `[B, …]`: what a person should look at to judge this task."""
+        return [("real", batch["x"]), ("generated", self.sample(draw, y, batch.get("given")))]

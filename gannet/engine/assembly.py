@@ -1,0 +1,182 @@
+"""From an experiment to a game: data, task, networks, objective, restraints and optimisers, checked to fit together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import nn
+
+from gannet.core import registry, world
+from gannet.core.errors import DataError, Problems, UsageError, unknown
+from gannet.core.experiment import Experiment
+from gannet.core.parts import Augmentation, Constraint, Objective, Regularizer, couples_batch
+from gannet.core.random import mix
+from gannet.core.schedule import in_samples
+from gannet.core.types import Clock, DataSpec, Player, Source, Task
+from gannet.engine.optimisers import Recipe
+
+
+@dataclass
+class Game:
+    """Everything that plays: built once, moved by the trainer."""
+
+    experiment: Experiment
+    source: Source
+    task: Task
+    objective: Objective
+    players: dict[str, Player]
+    regularizers: dict[str, Regularizer]
+    constraints: dict[str, Constraint]
+    augmentations: dict[str, Augmentation]
+    recipes: dict[str, Recipe]
+    device: torch.device
+    dtype: torch.dtype
+    discriminators: set[str] = field(default_factory=set)
+
+    @property
+    def networks(self) -> nn.ModuleDict:
+        return self.task.networks
+
+    def averaged(self) -> dict[str, nn.Module]:
+        """The networks whose moving average is kept: all that are not discriminators."""
+        return {name: module for name, module in self.networks.items() if name not in self.discriminators}
+
+    def parameter_counts(self) -> dict[str, int]:
+        return {name: sum(p.numel() for p in module.parameters()) for name, module in self.networks.items()}
+
+
+def pick_device(name: str) -> torch.device:
+    """The device `name` stands for: auto takes CUDA, then MPS, then the CPU."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    kind = name.partition(":")[0]
+    if kind not in ("cpu", "cuda", "mps", "meta"):
+        raise UsageError(unknown("device", name, ["auto", "cpu", "cuda", "mps"]))
+    if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
+        raise UsageError(
+            f"device={name}: this machine or this build of PyTorch has none. Use device=auto; `gannet doctor` shows what is there."
+        )
+    return torch.device(name)
+
+
+def assemble(experiment: Experiment, source: Source | None = None, modules: dict[str, nn.Module] | None = None) -> Game:
+    """Build every part of `experiment`. `source` and `modules` (by role) replace what the experiment names, as the
+    Python API does with arrays and networks of one's own."""
+    device = pick_device(experiment.device)
+    dtype = torch.float64 if experiment.precision == "fp64" else torch.float32
+    if source is None:
+        source = registry.SOURCES.build(experiment.data, where="data")
+    task = build_task(experiment, source.spec, device, dtype, modules)
+    game = Game(
+        experiment,
+        source,
+        task,
+        registry.OBJECTIVES.build(experiment.objective, where="objective"),
+        _players(experiment, task),
+        {n: registry.REGULARIZERS.build(s, where=f"regularizers.{n}") for n, s in experiment.regularizers.items()},
+        {n: registry.CONSTRAINTS.build(s, where=f"constraints.{n}") for n, s in experiment.constraints.items()},
+        {n: registry.AUGMENTATIONS.build(s, where=f"augment.{n}") for n, s in experiment.augment.items()},
+        {},
+        device,
+        dtype,
+        {name for name, role in task.roles.items() if role.kind == "discriminator"},
+    )
+    for regularizer in game.regularizers.values():
+        regularizer.to(device=device, dtype=dtype)
+    default = registry.OPTIMISERS.build("adam")
+    game.recipes = {
+        n: registry.OPTIMISERS.build(experiment.optim[n], where=f"optim.{n}") if n in experiment.optim else default
+        for n in game.players
+    }
+    check(game)
+    return game
+
+
+def build_task(
+    experiment: Experiment,
+    data: DataSpec,
+    device: torch.device,
+    dtype: torch.dtype,
+    modules: dict[str, nn.Module] | None = None,
+) -> Task:
+    """The task with its networks, freshly initialised from the experiment's seed. Raises `UsageError`, `DataError`."""
+    fields = registry.TASKS.get(experiment.task.name).fields
+    if any(f not in data.fields for f in fields):
+        raise DataError(
+            f"task {experiment.task.name} needs {', '.join(fields)}, and the source {experiment.data.name} has "
+            f"{', '.join(data.fields)}. Sources with `given`: edges (paired), inverted (unpaired), array with a given=."
+        )
+    task: Task = registry.TASKS.build(experiment.task, data, where="task")
+    problems: list[str] = []
+    for name, role in task.roles.items():
+        if modules and name in modules:
+            task.networks[name] = modules[name]
+            continue
+        spec = getattr(experiment, role.setting)
+        try:
+            # Each network draws its first weights from its own stream, so changing one leaves the others as they were.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(mix(experiment.seed, "initial weights", name))
+                with torch.device("meta" if device.type == "meta" else "cpu"):
+                    task.networks[name] = registry.NETWORKS[role.kind].build(spec, role.data, where=role.setting)
+        except UsageError as error:
+            problems.append(str(error))
+    if problems:
+        raise Problems(list(dict.fromkeys(problems)))
+    task.to(device=device, dtype=dtype)
+    if experiment.channels_last:
+        task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return task
+
+
+def _players(experiment: Experiment, task: Task) -> dict[str, Player]:
+    players = task.players()
+    for key in ("players", "optim", "clip"):
+        for name in getattr(experiment, key):
+            if name not in players:
+                raise UsageError(unknown("player", name, players, key))
+    for name, turns in experiment.players.items():
+
+        def when(clock: Clock, turns=turns) -> bool:
+            return in_samples(turns.start, clock) <= clock.samples and (
+                clock.samples < in_samples(turns.until, clock) or turns.until == "100%"
+            )
+
+        players[name] = replace(players[name], repeats=turns.repeats or players[name].repeats, when=when)
+    return players
+
+
+def check(game: Game) -> None:
+    """Refuse compositions that cannot mean what they say, with the nearest one that does."""
+    experiment, problems = game.experiment, []
+    coupled = [n for n in sorted(game.discriminators) if couples_batch(game.networks[n])]
+    for name, regularizer in game.regularizers.items():
+        if regularizer.per_sample and coupled:
+            problems.append(
+                f"regularizers.{name} is a per-sample penalty, and {', '.join(coupled)} has layers that couple the batch "
+                f"(batch norm), so its gradient is not one sample's. Set discriminator.norm=none, or instance or layer norm."
+            )
+        if "latent" in regularizer.needs and not any(getattr(m, "maps_latent", False) for m in game.networks.values()):
+            problems.append(
+                f"regularizers.{name} measures paths in the space of a mapping network, and generator {experiment.generator.name} has none. "
+                f"Remove regularizers.{name}, or use a generator with a mapping network."
+            )
+    problems += [f"clip.{n} must be above 0, got {limit}." for n, limit in experiment.clip.items() if not limit > 0]
+    parts = world.size() * experiment.accumulate
+    if experiment.batch % parts:
+        problems.append(
+            f"batch={experiment.batch} cannot be split evenly over {world.size()} processes × accumulate={experiment.accumulate}. "
+            f"Nearest: batch={max(1, experiment.batch // parts) * parts} or {(experiment.batch // parts + 1) * parts}."
+        )
+    if experiment.share != "nothing" and experiment.accumulate > 1:
+        problems.append(
+            f"share={experiment.share} keeps the fakes of one batch for both players, and accumulate={experiment.accumulate} "
+            "makes several. Set share=nothing, or accumulate=1."
+        )
+    if game.augmentations and game.source.spec.kind != "image":
+        problems.append(
+            f"augment works on images, and {experiment.data.name} holds {game.source.spec.kind}. Remove augment."
+        )
+    if problems:
+        raise Problems(problems)

@@ -1,0 +1,90 @@
+"""Whether a run is well: what the rounds say, averaged between log lines, and the alarms that follow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gannet.core.round import Round
+
+WINDOW = 6  # log lines in a row before an alarm stands or falls
+ARMED = 0.15  # share of the run before which a young generator's low spread is no news
+
+
+def p_above(real: Tensor, fake: Tensor) -> float:
+    """P(D(real) > D(fake)) over all pairs of two `[B]` score vectors, ties counting half: ½ = cannot tell, 1 = always."""
+    difference = real[:, None] - fake[None, :]
+    return float((difference > 0).float().mean() + 0.5 * (difference == 0).float().mean())
+
+
+def spread(real: Tensor, fake: Tensor) -> float:
+    """Mean standard deviation over the batch, fakes over reals: 1 = as varied, 0 = one picture for all."""
+    scale = float(real.flatten(1).std(0).mean())
+    return float(fake.flatten(1).std(0).mean()) / scale if scale > 0 else 1.0
+
+
+class Health:
+    """Running means since the last log line and the standing alarms; all of it in `state`, so that a resumed run logs
+    the same lines."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
+        self.streaks: dict[str, int] = {}
+        self.standing: list[str] = []
+
+    def add(self, **values: float) -> None:
+        for key, value in values.items():
+            self.sums[key] = self.sums.get(key, 0.0) + value
+            self.counts[key] = self.counts.get(key, 0) + 1
+
+    @torch.no_grad()
+    def read(self, rounds: list[Round]) -> None:
+        """Take P(real > fake) from the rounds of a discriminator's turn."""
+        for round in rounds:
+            self.add(p_real_above_fake=p_above(*(round.verdicts[side].per_sample() for side in ("real", "fake"))))
+
+    def flush(self) -> dict[str, float]:
+        """The means since the last flush."""
+        means = {key: total / self.counts[key] for key, total in self.sums.items()}
+        self.sums, self.counts = {}, {}
+        return means
+
+    def alarms(self, record: dict[str, Any], share: float) -> list[str]:
+        """New alarms after this log line, as sentences; an alarm stands until its signal has been good `WINDOW` times."""
+        if share < ARMED:
+            return []
+        signals = {
+            "collapse": (
+                record.get("spread", 1.0) < 0.5,
+                f"mode collapse: fakes vary {record.get('spread', 1.0):.2f} times as much as reals. "
+                "Try a stronger penalty (regularizers.r1.weight), pairing=paired, or a lower optim.generator.lr.",
+            ),
+            "discriminator ahead": (
+                record.get("p_real_above_fake", 0.5) > 0.985,
+                f"the discriminator is far ahead: P(real > fake) {record.get('p_real_above_fake', 0.5):.3f}. "
+                "Raise the penalty weight (×10) or lower optim.discriminator.lr.",
+            ),
+        }
+        new = []
+        for name, (bad, text) in signals.items():
+            streak = self.streaks.get(name, 0)
+            streak = max(1, streak + 1) if bad else min(-1, streak - 1)
+            self.streaks[name] = max(-WINDOW, min(WINDOW, streak))
+            if streak >= WINDOW and name not in self.standing:
+                self.standing.append(name)
+                new.append(text)
+            elif streak <= -WINDOW and name in self.standing:
+                self.standing.remove(name)
+        return new
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return {"sums": self.sums, "counts": self.counts, "streaks": self.streaks, "standing": self.standing}
+
+    @state.setter
+    def state(self, value: dict[str, Any]) -> None:
+        self.sums, self.counts = dict(value["sums"]), dict(value["counts"])
+        self.streaks, self.standing = dict(value["streaks"]), list(value["standing"])

@@ -1,0 +1,404 @@
+"""The loop: steps until a stop, and what is due between them (log lines, sample grids, scores, checkpoints)."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from gannet.core import world
+from gannet.core.errors import DivergedError, ResourceError
+from gannet.core.random import Draw, installed
+from gannet.core.schedule import in_samples
+from gannet.core.types import Clock, Task
+from gannet.engine import checkpoint, pictures, plots, state
+from gannet.engine.assembly import Game
+from gannet.engine.console import Silent
+from gannet.engine.distributed import average_buffers, mean_over_processes
+from gannet.engine.ema import Ema
+from gannet.engine.feed import Feed
+from gannet.engine.health import Health, p_above, spread
+from gannet.engine.loggers import Logger, Loggers
+from gannet.engine.profiling import Profiler
+from gannet.engine.run import Run
+from gannet.engine.signals import Signals
+from gannet.engine.turn import NonFinite, Report, Table
+
+ROLLBACKS = 2
+UNKNOWN = 10**15  # a total not yet measured: every schedule stands at its beginning
+PREVIEW = 64
+
+
+class Scorer(Protocol):
+    """What the trainer needs of an evaluator."""
+
+    @property
+    def primary(self) -> str: ...
+    @property
+    def better(self) -> str: ...
+    def score(self, generate: Callable[[int, int], Tensor]) -> dict[str, float]: ...
+
+
+@dataclass
+class Outcome:
+    """How a run ended: why, after how many samples, with which scores, and the newest sample grid."""
+
+    reason: str
+    samples: int
+    scores: dict[str, float] = field(default_factory=dict)
+    best: dict[str, Any] | None = None
+    signal: int | None = None
+    grid: Path | None = None
+
+
+class Trainer:
+    """Moves a `Game` until its stop. All that must survive a restart is in `state.capture(self)`."""
+
+    def __init__(
+        self,
+        game: Game,
+        run: Run | None = None,
+        console: Any = None,
+        scorer: Scorer | None = None,
+        loggers: Logger | None = None,
+    ):
+        self.game, self.experiment, self.scorer = game, game.experiment, scorer
+        self.loggers: Logger = loggers if loggers is not None else Loggers()
+        self.run = run
+        self.writes = run is not None and world.rank() == 0
+        self.console = console if console is not None and world.rank() == 0 else Silent()
+        self.table = Table(game)
+        self.ema = Ema(game.averaged(), self.experiment.ema.halflife, self.experiment.ema.ramp)
+        self.sampler = averaged_task(game.task, self.ema)
+        self.heldout = Feed(game.source, "test", self.experiment.seed, game.device, game.dtype, False)
+        self.health = Health()
+        stop = self.experiment.stop
+        self.planned: int | None = stop.samples  # where this run ends; None until a time budget has been measured
+        self.clock = Clock(0, stop.samples if stop.samples is not None else UNKNOWN, 0)
+        self.cap = None if stop.minutes is None else 90 * stop.minutes  # seconds of wall time, 1.5 × the plan
+        self.seconds, self.rollbacks, self.stale = 0.0, 0, 0
+        self.best: dict[str, Any] | None = None
+        self.scores: dict[str, float] = {}
+        self.grid: Path | None = None
+        self.failed_commits = 0
+        self.committed: Path | None = None
+        self.last_commit = 0.0
+
+    # ------------------------------------------------------------------------------------------------- the loop
+
+    def fit(self) -> Outcome:
+        """Train until a stop, a signal or divergence. Commits at the end of every road but the last."""
+        started, before = time.monotonic(), self.seconds
+        self.last_commit = started
+        budget = Budget(self)
+        self.console.start(self.planned or 0, "samples")
+        profiler = Profiler(self.run.path / "profile") if self.experiment.profile and self.writes else None
+        if self.clock.step == 0 and self.committed is None:
+            self._record("note", text=f"start: {self.game.parameter_counts()}")
+            self._commit()
+        reason = ""
+        with Signals() as signals:
+            try:
+                while True:
+                    self.seconds = before + time.monotonic() - started
+                    if self.planned is not None and self.clock.samples >= self.planned:
+                        reason = "samples"
+                        break
+                    wish = self._reason(signals)
+                    if wish and world.size() == 1:
+                        reason = wish
+                        break
+                    try:
+                        with profiler.step() if profiler else contextlib.nullcontext():
+                            votes = self._step(bool(wish))
+                    except NonFinite as problem:
+                        self._roll_back(problem)
+                        continue
+                    budget.measure()
+                    self._due(signals.take_save_request())
+                    if votes:  # one process's wish stops all of them at the same step
+                        reason = wish or "signal"
+                        break
+                self.seconds = before + time.monotonic() - started
+                self._finish(reason)
+                signal = signals.received if reason == "signal" else None
+            finally:
+                self.console.stop()
+                if profiler:
+                    profiler.close()
+                self.loggers.close()
+        return Outcome(reason, self.clock.samples, self.scores, self.best, signal, self.grid)
+
+    def _reason(self, signals: Signals) -> str:
+        """Why to stop now, as this process sees it; "" to go on."""
+        stop = self.experiment.stop
+        if signals.received is not None:
+            return "signal"
+        if self.cap is not None and self.seconds > self.cap:
+            return "time"
+        if stop.target is not None and self.scorer and self.scorer.primary in self.scores:
+            value = self.scores[self.scorer.primary]
+            if value <= stop.target if self.scorer.better == "lower" else value >= stop.target:
+                return "target"
+        if stop.patience is not None and self.stale >= stop.patience:
+            return "patience"
+        return ""
+
+    def _step(self, stop_vote: bool) -> int:
+        """Every player's turns once. Returns how many processes asked to stop."""
+        players = list(self.game.players.items())
+        consumed, votes = 0, 0
+        self.before = self.clock.samples
+        for index, (name, player) in enumerate(players):
+            clock = replace(self.clock, turn=self.table.turns[name])
+            if not player.when(clock):
+                continue
+            following = players[index + 1] if index + 1 < len(players) else None
+            for repeat in range(player.repeats):
+                last = repeat == player.repeats - 1
+                sharing = self.experiment.share != "nothing" and last and following and following[1].when(clock)
+                report = self.table.turn(
+                    name, player, self.clock, following[1] if sharing and following else None, stop_vote
+                )
+                votes = max(votes, report.stop_votes)
+                self._note(name, report)
+            consumed = consumed or self.experiment.batch * player.repeats
+        samples = self.clock.samples + (consumed or self.experiment.batch)
+        self.clock = replace(self.clock, samples=samples, step=self.clock.step + 1)
+        self.ema.update(samples - self.before, samples)
+        return votes
+
+    def _note(self, name: str, report: Report) -> None:
+        values = {f"loss/{name}": sum(report.terms.values()), f"grad_norm/{name}": report.grad_norm}
+        values |= {f"term/{name}/{k}": v for k, v in report.terms.items() if len(report.terms) > 1}
+        judged = [r for r in report.rounds if r.comparison.discriminator in self.game.players[name].roles]
+        if judged:
+            values["loss_over_equilibrium"] = report.adversarial - self.game.objective.equilibrium()
+            self.health.read(judged)
+            self.shown = [(r.real.x.detach(), r.fake.x.detach()) for r in judged]
+        report.rounds = []
+        self.health.add(**values)
+
+    # ---------------------------------------------------------------------------------------------- what is due
+
+    def crossed(self, extent: str | int) -> bool:
+        """Whether this step passed a multiple of `extent`; a function of the sample counts alone."""
+        interval = max(1, int(in_samples(extent, self.clock)))
+        return self.before // interval != self.clock.samples // interval
+
+    def _due(self, save_requested: bool) -> None:
+        keep, improved = self.experiment.keep, False
+        if self.crossed(keep.log):
+            self._log()
+        if self.crossed(keep.samples):
+            self._show()
+        scoring = self.scorer is not None and self.crossed(self.experiment.evaluate.every)
+        if scoring or self.crossed(keep.checkpoints):
+            average_buffers([*self.game.networks.values(), *self.ema.modules.values()])
+        if scoring:
+            improved = self._score()
+        timed = time.monotonic() - self.last_commit > 60 * keep.minutes
+        if improved or timed or save_requested or self.crossed(keep.checkpoints):
+            self._commit(best=improved)
+
+    def _log(self) -> None:
+        record: dict[str, Any] = self.health.flush()
+        record["spread"] = sum(spread(r, f) for r, f in self.shown) / len(self.shown)
+        record["p_real_above_fake/heldout"] = self._heldout()
+        record["images_per_second"] = self.clock.samples / max(1e-9, self.seconds)
+        share = 0.0 if self.planned is None else self.clock.samples / self.planned
+        alarms = self.health.alarms(record, share)
+        self._record("step", **record, alarms=list(self.health.standing))
+        for text in alarms:
+            self._record("alarm", text=text)
+            self.console.alarm(text)
+
+    @torch.no_grad()
+    def _heldout(self) -> float:
+        """P(D(real) > D(fake)) on reals the discriminator never trained on, averaged over its comparisons."""
+        game, values = self.game, []
+        positions = range(min(64, len(self.heldout.data)))
+        draw = Draw(self.experiment.seed, "heldout", self.clock.step, positions, game.device, game.dtype)
+        batch = self.heldout.take("heldout", positions)
+        buffers = {b: b.clone() for module in game.networks.values() for b in module.buffers()}
+        with installed(draw.child("layers")):
+            for comparison in game.task.comparisons(batch, game.task.generate(batch, draw)):
+                sides = (comparison.real, comparison.fake)
+                judge = game.networks[comparison.discriminator]
+                values.append(p_above(*(judge(i.x, i.y, i.given).per_sample() for i in sides)))
+        for buffer, value in buffers.items():  # looking must not move batch norm's statistics
+            buffer.copy_(value)
+        return sum(values) / len(values)
+
+    @torch.no_grad()
+    def _show(self) -> None:
+        """The sample grid from fixed latents, with the averaged weights, beside held-out reals."""
+        if not self.writes or self.run is None:
+            return
+        count = min(PREVIEW if self.game.source.spec.kind == "image" else 1000, len(self.heldout.data))
+        positions = range(count)
+        batch = self.heldout.take("preview", positions)
+        draw = Draw(self.experiment.seed, "preview", 0, positions, self.game.device, self.game.dtype)
+        with installed(draw.child("layers")):
+            columns = self.sampler.preview(batch, draw, batch.get("y"))
+        self.grid = pictures.grid([(n, x.float().cpu()) for n, x in columns], self.run.sample_path(self.clock.samples))
+        self._record("sample", path=str(self.grid.relative_to(self.run.path)))
+        self.loggers.image(self.grid, self.clock.samples)
+        plots.progress(self.run.read_log(), self.run.progress)
+
+    def generate(self, count: int, start: int) -> Tensor:
+        """Samples number `start` … of the averaged generator, from latents that are the same at every evaluation."""
+        draw = Draw(self.experiment.seed, "evaluate", 0, range(start, start + count), self.game.device, self.game.dtype)
+        given = self.heldout.take("evaluate", range(start, start + count)).get("given")
+        with torch.no_grad(), installed(draw.child("layers")):
+            return self.sampler.sample(draw, given=given).float().cpu()
+
+    def _score(self) -> bool:
+        """Score the averaged weights; whether they are the best so far."""
+        assert self.scorer is not None
+        if world.rank() != 0:
+            return False
+        self.scores = self.scorer.score(self.generate)
+        value = self.scores[self.scorer.primary]
+        lower = self.scorer.better == "lower"
+        improved = self.best is None or (value < self.best["value"] if lower else value > self.best["value"])
+        self.stale = 0 if improved else self.stale + 1
+        if improved:
+            self.best = {
+                "metric": self.scorer.primary,
+                "value": value,
+                "samples": self.clock.samples,
+                "scores": self.scores,
+            }
+        self._record("score", scores=self.scores, best=improved)
+        return improved
+
+    # -------------------------------------------------------------------------------------------------- records
+
+    def _record(self, kind: str, **values: Any) -> None:
+        record = {
+            "kind": kind,
+            "samples": self.clock.samples,
+            "step": self.clock.step,
+            "seconds": round(self.seconds, 3),
+            **values,
+        }
+        if self.writes and self.run:
+            self.run.append(record)
+        self.console.update(record)
+        self.loggers.log(record)
+
+    def _commit(self, best: bool = False) -> None:
+        self.last_commit = time.monotonic()
+        if not self.writes or self.run is None:
+            return
+        tensors, values = state.capture(self)
+        values["log_position"] = self.run.log_position()
+        name = checkpoint.checkpoint_name(self.clock.samples)
+        pinned = {self.best["checkpoint"]} if self.best and "checkpoint" in self.best else set()
+        try:
+            self.committed = checkpoint.commit(
+                self.run.checkpoints, name, tensors, values, self.experiment.keep.newest, pinned
+            )
+        except ResourceError as error:
+            self.failed_commits += 1
+            if self.failed_commits >= 3:
+                raise
+            self.console.alarm(f"{error} Training goes on; {3 - self.failed_commits} more failures end it.")
+            return
+        self.failed_commits = 0
+        if best and self.best is not None:
+            self.best["checkpoint"] = self.committed.name
+            checkpoint.point(self.run.checkpoints, "best", self.committed.name)
+
+    def resume(self, found: checkpoint.Checkpoint) -> None:
+        """Go on from a checkpoint: the log is cut back to where it stood."""
+        state.restore(self, found.tensors, found.state)
+        self.committed = found.path
+        if self.writes and self.run:
+            self.run.truncate_log(found.state["log_position"])
+
+    def extend(self, seconds: float) -> None:
+        """Plan that much more time at the pace so far; the schedules keep their recorded extent."""
+        pace = self.clock.samples / max(1e-9, self.seconds)
+        batch = self.experiment.batch
+        self.planned = self.clock.samples + max(1, round(pace * seconds / batch)) * batch
+        self.cap = self.seconds + 1.5 * seconds
+
+    def _roll_back(self, problem: NonFinite) -> None:
+        """Return to the last checkpoint with half the learning rates; twice at most."""
+        if self.rollbacks >= ROLLBACKS or not self.run:
+            raise DivergedError(
+                f"training diverged at {self.clock.samples:,} samples: {problem}. "
+                f"It was rolled back {self.rollbacks} times with lower rates. The last checkpoint is intact. "
+                f"Lower optim.{problem.player}.lr, raise a penalty's weight, or set clip.{problem.player}=1."
+            )
+        rollbacks, rate = self.rollbacks + 1, self.table.rate * 0.5
+        at, seconds = self.clock.samples, self.seconds
+        self.resume(checkpoint.latest(self.run.checkpoints))
+        self.rollbacks, self.table.rate, self.seconds = rollbacks, rate, seconds
+        text = f"{problem} at {at:,} samples; rolled back to {self.clock.samples:,} with learning rates × {rate:g}"
+        self._record("alarm", text=text)
+        self.console.alarm(text)
+
+    def _finish(self, reason: str) -> None:
+        if reason != "signal":
+            average_buffers([*self.game.networks.values(), *self.ema.modules.values()])
+            if self.scorer and self.clock.step:
+                self._score()
+            self._show()
+        # Committed before the last line is written: a longer stop resumes here and the log has no gap and no repeat.
+        self._commit(best=bool(self.best and self.best["samples"] == self.clock.samples))
+        self._record("stop", reason=reason)
+        if self.writes and self.run:
+            plots.progress(self.run.read_log(), self.run.progress)
+
+
+class Budget:
+    """Turns `stop.minutes` into samples after a short measurement."""
+
+    WARM = 3  # steps before the clock is believed: allocators and caches fill
+    RESERVE = 0.93  # scores, grids and checkpoints take the rest
+
+    def __init__(self, trainer: Trainer):
+        self.trainer, self.started, self.samples = trainer, 0.0, 0
+
+    def measure(self) -> None:
+        """Called after every step until the plan stands."""
+        trainer, stop = self.trainer, self.trainer.experiment.stop
+        if trainer.planned is not None or stop.minutes is None:
+            return
+        if trainer.clock.step <= self.WARM:
+            self.started, self.samples = time.monotonic(), trainer.clock.samples
+            return
+        took = time.monotonic() - self.started
+        # Several processes must plan at the same step, so they measure a fixed number of them.
+        enough = (
+            took >= min(4.0, 0.04 * 60 * stop.minutes) if world.size() == 1 else trainer.clock.step >= self.WARM + 20
+        )
+        if not enough:
+            return
+        took = float(mean_over_processes({"took": torch.tensor(took, dtype=torch.float64)})["took"])
+        rate = (trainer.clock.samples - self.samples) / max(took, 1e-9)
+        left = max(0.0, 60 * stop.minutes - trainer.seconds) * self.RESERVE
+        batch = trainer.experiment.batch
+        total = trainer.clock.samples + max(1, round(rate * left / batch)) * batch
+        trainer.planned = total if stop.samples is None else min(stop.samples, total)
+        trainer.clock = replace(trainer.clock, total=trainer.planned)
+        trainer.console.total(trainer.planned)
+        trainer._record("note", text=f"{rate:,.0f} samples/s: {stop.minutes:g} minutes are {trainer.planned:,} samples")
+
+
+def averaged_task(task: Task, ema: Ema) -> Task:
+    """The task with the averaged networks, for sampling."""
+    sampler = copy.copy(task)
+    sampler._modules = dict(task._modules)
+    sampler._modules["networks"] = torch.nn.ModuleDict(ema.modules)
+    return sampler

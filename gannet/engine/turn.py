@@ -1,0 +1,366 @@
+"""One player's turn: what is generated, how it is judged, what it costs, and the step that follows.
+
+The order is the house's contract: freeze the others, advance spectral norms, then for each micro-batch generate, judge,
+sum the losses and go backward; then average gradients over processes, clip, step, constrain, advance the
+regularizers' state. Nothing here knows what a GAN is beyond players, comparisons and verdicts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import record_function
+
+from gannet.core import world
+from gannet.core.parts import Advancing, Regularizer, RoundRegularizer, WeightRegularizer, couples_batch
+from gannet.core.random import Draw, installed
+from gannet.core.round import Round, Side
+from gannet.core.types import Batch, Clock, Comparison, Generated, Inputs, Player, Verdict, sum_entries
+from gannet.engine.assembly import Game
+from gannet.engine.distributed import average_gradients, mean_over_processes
+from gannet.engine.feed import Feed
+from gannet.engine.pool import Pool
+
+
+class NonFinite(Exception):
+    """A loss or gradient stopped being a number: which term, in which tensor."""
+
+    def __init__(self, player: str, term: str, tensor: str):
+        self.player, self.term, self.tensor = player, term, tensor
+        super().__init__(f"{player}'s turn: {term} is not finite (first in {tensor})")
+
+
+@dataclass
+class Report:
+    """What a turn left to log: mean terms, gradient norm, and the rounds of its last micro-batch."""
+
+    terms: dict[str, float] = field(default_factory=dict)
+    adversarial: float = 0.0
+    grad_norm: float = 0.0
+    rounds: list[Round] = field(default_factory=list)
+    stop_votes: int = 0
+
+
+@dataclass
+class Shared:
+    """What the discriminator's turn hands to the generator's: the batch, the fakes with their graph, the real verdicts."""
+
+    batch: Batch
+    generated: Generated
+    positions: range
+    turn: int
+    stream: str
+    reals: list[Verdict] = field(default_factory=list)
+
+
+class Table:
+    """The game with what moves in it: optimisers, cursors, turn counts, replay pools and regularizers' state."""
+
+    def __init__(self, game: Game):
+        self.game, experiment = game, game.experiment
+        self.seed, self.rate = experiment.seed, 1.0
+        self.feed = Feed(game.source, "train", experiment.seed, game.device, game.dtype, experiment.channels_last)
+        self.names = {
+            n: [f"{r}.{k}" for r in p.roles for k, _ in game.networks[r].named_parameters()]
+            for n, p in game.players.items()
+        }
+        self.parameters = {
+            n: [v for r in p.roles for v in game.networks[r].parameters()] for n, p in game.players.items()
+        }
+        self.optimisers = {n: game.recipes[n].build(self.parameters[n]) for n in game.players}
+        self.turns = dict.fromkeys(game.players, 0)
+        self.cursors = dict.fromkeys(game.players, 0)
+        self.pools: dict[str, Pool] = {}
+        self.coupled = {n: couples_batch(game.networks[n]) for n in game.discriminators}
+        self.shared: Shared | None = None
+
+    # ------------------------------------------------------------------------------------------------- one turn
+
+    def turn(
+        self, name: str, player: Player, clock: Clock, share_with: Player | None, stop_vote: bool = False
+    ) -> Report:
+        """Move `player` once. With `share_with`, leave the fakes for that player, with their graph."""
+        game, experiment = self.game, self.game.experiment
+        clock = Clock(clock.samples, clock.total, clock.step, self.turns[name])
+        due = self._due(player, clock)
+        for role in player.roles:
+            for module in game.networks[role].modules():
+                if isinstance(module, Advancing):
+                    module.advance()
+        optimiser = self.optimisers[name]
+        optimiser.zero_grad(set_to_none=True)
+        inherited, self.shared = self.shared, None
+        report, means = Report(), {}
+        for micro in range(experiment.accumulate):
+            batch, generated, draw, positions = self._generate(name, player, clock, micro, share_with, inherited)
+            self._free_only(player.roles)
+            mine = generated.detach() if share_with else generated
+            rounds = self._rounds(name, player, batch, mine, draw, clock, due, inherited)
+            terms, adversarial = self._losses(name, player, batch, mine, rounds, clock, due)
+            total = torch.stack(list(terms.values())).sum()
+            self._check(name, terms, total)
+            with record_function("gannet/backward"):
+                (total / experiment.accumulate).backward()
+            for key, value in terms.items():
+                report.terms[key] = report.terms.get(key, 0.0) + float(value.detach()) / experiment.accumulate
+            report.adversarial += adversarial / experiment.accumulate
+            for key, value in self._statistics(due, rounds).items():
+                means[key] = means.get(key, torch.zeros_like(value)) + value / experiment.accumulate
+            report.rounds = rounds
+            if share_with is not None:
+                reals = [r.verdicts["real"].detach() for r in rounds]
+                self.shared = Shared(batch, generated, positions, self.turns[name], name, reals)
+        report.stop_votes = self._move(name, clock, report, stop_vote)
+        self._after(due, mean_over_processes(means))
+        self.turns[name] += 1
+        if inherited is None:
+            self.cursors[name] += experiment.batch
+        return report
+
+    def _due(self, player: Player, clock: Clock) -> dict[str, Regularizer]:
+        """The regularizers of this turn: on the side that moves, every k-th of its turns."""
+        side = "discriminator" if any(r in self.game.discriminators for r in player.roles) else "generator"
+        return {n: r for n, r in self.game.regularizers.items() if r.side == side and clock.turn % r.every == 0}
+
+    def _free_only(self, roles: tuple[str, ...]) -> None:
+        """Only these roles require gradients, so nothing is spent on the weights of the others."""
+        for name, module in self.game.networks.items():
+            module.requires_grad_(name in roles)
+
+    # --------------------------------------------------------------------------------- generating and judging
+
+    def _generate(
+        self, name: str, player: Player, clock: Clock, micro: int, share_with: Player | None, inherited: Shared | None
+    ) -> tuple[Batch, Generated, Draw, range]:
+        game, experiment = self.game, self.game.experiment
+        if inherited is not None:
+            draw = Draw(
+                self.seed,
+                f"{name}/after {inherited.stream}",
+                inherited.turn,
+                inherited.positions,
+                game.device,
+                game.dtype,
+            )
+            return inherited.batch, inherited.generated, draw, inherited.positions
+        rows = experiment.batch // (world.size() * experiment.accumulate)
+        start = self.cursors[name] + (micro * world.size() + world.rank()) * rows
+        positions = range(start, start + rows)
+        draw = Draw(self.seed, name, clock.turn, positions, game.device, game.dtype)
+        with record_function("gannet/data"):
+            batch = self.feed.take(name, positions)
+        moving = (*player.roles, *share_with.roles) if share_with else player.roles
+        self._free_only(moving)
+        with record_function("gannet/generate"), installed(draw.child("layers")), self._precision(True):
+            generated = game.task.generate(batch, draw.child("generate"))
+        return batch, generated, draw, positions
+
+    def _precision(self, low: bool) -> contextlib.AbstractContextManager[None]:
+        if low and self.game.experiment.precision == "bf16":
+            return torch.autocast(self.game.device.type, torch.bfloat16)
+        return contextlib.nullcontext()
+
+    def _rounds(
+        self,
+        name: str,
+        player: Player,
+        batch: Batch,
+        generated: Generated,
+        draw: Draw,
+        clock: Clock,
+        due: dict[str, Regularizer],
+        inherited: Shared | None,
+    ) -> list[Round]:
+        needs = {need for regularizer in due.values() for need in regularizer.needs}
+        # A penalty differentiates the discriminator twice; its points and scores stay in full precision.
+        low = not any(r.per_sample for r in due.values())
+        rounds = []
+        for number, comparison in enumerate(self.game.task.comparisons(batch, generated)):
+            moves = comparison.discriminator in player.roles
+            module = self.game.networks[comparison.discriminator]
+            judge = self._judge(module, draw.child(f"comparison {number}"), low)
+            real, fake = comparison.real.detach(), comparison.fake
+            verdicts: dict[str, Verdict] = {}
+            with record_function("gannet/judge"):
+                if moves:
+                    fake = self._pooled(comparison, fake.detach(), draw, number)
+                    if "gradient:real" in needs:
+                        real = Inputs(real.x.clone().requires_grad_(), real.y, real.given)
+                    if "gradient:fake" in needs:
+                        fake = Inputs(fake.x.clone().requires_grad_(), fake.y, fake.given)
+                    sides = {
+                        "real": real,
+                        "fake": fake,
+                        **{f"negative {i}": n for i, n in enumerate(comparison.negatives)},
+                    }
+                    verdicts = self._verdicts(module, judge, sides, self.coupled[comparison.discriminator])
+                else:
+                    verdicts["fake"] = judge(fake, "fake")
+                    if self.game.experiment.share == "scores" and inherited is not None and "features" not in needs:
+                        verdicts["real"] = inherited.reals[number]
+                    elif self.game.objective.wants_real or needs & {"real", "features"}:
+                        with torch.no_grad():
+                            verdicts["real"] = judge(real, "real")
+            rounds.append(
+                Round(
+                    comparison,
+                    real,
+                    fake,
+                    verdicts,
+                    judge,
+                    module,
+                    draw.child(f"round {number}"),
+                    clock,
+                    name,
+                    generated,
+                )
+            )
+        return rounds
+
+    def _judge(self, module: nn.Module, draw: Draw, low: bool):
+        """The discriminator as rounds see it: through the augmentation, its scores in full precision."""
+        game = self.game
+
+        def judge(inputs: Inputs, side: Side | tuple[str, ...] = "real") -> Verdict:
+            """Verdict on `inputs`, rows of one side or (with a tuple) of several stacked sides."""
+            sides = (side,) if isinstance(side, str) else side
+            rows = draw.first(len(inputs) // len(sides))
+            x = inputs.x
+            if game.augmentations:
+                pieces = []
+                for part, chunk in zip(sides, x.chunk(len(sides)), strict=True):
+                    for kind, augmentation in game.augmentations.items():
+                        chunk = augmentation(chunk, rows.child(kind if augmentation.sync else f"{kind}/{part}"))
+                    pieces.append(chunk)
+                x = torch.cat(pieces)
+            with installed(rows.child("layers/" + "+".join(sides))), self._precision(low):
+                verdict = module(x, inputs.y, inputs.given)
+            return verdict.map(lambda t: t.to(game.dtype)) if low and game.experiment.precision == "bf16" else verdict
+
+        return judge
+
+    def _verdicts(self, module: nn.Module, judge, sides: dict[str, Inputs], coupled: bool) -> dict[str, Verdict]:
+        """Every side judged: in one forward, unless layers couple the batch, when mixing sides would change them."""
+        if coupled:
+            return {side: judge(inputs, side) for side, inputs in sides.items()}
+        stacked = judge(Inputs.cat(list(sides.values())), tuple(sides))
+        return dict(zip(sides, stacked.split([len(i) for i in sides.values()]), strict=True))
+
+    def _pooled(self, comparison: Comparison, fake: Inputs, draw: Draw, number: int) -> Inputs:
+        if comparison.pool is None:
+            return fake
+        pool = self.pools.setdefault(comparison.pool, Pool())
+        # Every process keeps the same pool, so it sees all rows and takes back its own.
+        with torch.no_grad():
+            everyone = world.gather_rows(fake.x)
+        rows, rank = len(fake), world.rank()
+        start = draw.indices[0] - rank * rows
+        whole = Draw(self.seed, f"pool {number}", draw.key[2], range(start, start + len(everyone)))
+        shown = pool.exchange(everyone, whole)
+        return Inputs(shown[rank * rows : (rank + 1) * rows], fake.y, fake.given)
+
+    # --------------------------------------------------------------------------------------------------- losses
+
+    def _losses(
+        self,
+        name: str,
+        player: Player,
+        batch: Batch,
+        generated: Generated,
+        rounds: list[Round],
+        clock: Clock,
+        due: dict[str, Regularizer],
+    ) -> tuple[dict[str, Tensor], float]:
+        """Named means of this micro-batch, and the unweighted adversarial loss alone."""
+        terms: dict[str, Tensor] = {}
+        adversarial = []
+        with record_function("gannet/objective"):
+            for round in rounds:
+                loss = self._adversarial(round, round.comparison.discriminator in player.roles)
+                adversarial.append(float(loss.detach()))
+                key = "adversarial" if len(rounds) == 1 else f"adversarial/{round.comparison.discriminator}"
+                terms[key] = loss * round.comparison.weight
+            for key, value in self.game.task.terms(name, batch, generated, rounds).items():
+                terms[key] = value.mean()
+        with record_function("gannet/regularize"):
+            for key, regularizer in due.items():
+                weight = regularizer.weight(clock) * regularizer.every
+                if isinstance(regularizer, RoundRegularizer):
+                    values = [regularizer(round).mean() for round in rounds]
+                    terms[key] = weight * torch.stack(values).sum()
+                elif isinstance(regularizer, WeightRegularizer):
+                    terms[key] = weight * regularizer([self.game.networks[r] for r in player.roles])
+        return terms, sum(adversarial) / max(1, len(adversarial))
+
+    def _adversarial(self, round: Round, moves: bool) -> Tensor:
+        """The objective on every score entry: mean over its other axes, summed over entries, mean over the batch."""
+        objective = self.game.objective
+        fakes = [v for side, v in round.verdicts.items() if side != "real"]
+        losses = []
+        for verdict in fakes:
+            entries = []
+            for number, fake in enumerate(verdict.score):
+                real = round.verdicts["real"].score[number] if "real" in round.verdicts else None
+                entry = (
+                    objective.discriminator(real, fake)
+                    if moves and real is not None
+                    else objective.generator(real, fake)
+                )
+                entries.append(entry.flatten(1).mean(1) if entry.dim() > 1 else entry)
+            losses.append(sum_entries(entries).mean())
+        return torch.stack(losses).mean()
+
+    def _check(self, name: str, terms: dict[str, Tensor], total: Tensor) -> None:
+        if world.size() == 1 and not math.isfinite(float(total.detach())):
+            bad = next((k for k, v in terms.items() if not math.isfinite(float(v.detach()))), "sum of terms")
+            raise NonFinite(name, bad, "loss")
+
+    def _statistics(self, due: dict[str, Regularizer], rounds: list[Round]) -> dict[str, Tensor]:
+        found: dict[str, list[Tensor]] = {}
+        for name, regularizer in due.items():
+            if isinstance(regularizer, RoundRegularizer):
+                for round in rounds:
+                    for key, value in regularizer.statistics(round).items():
+                        found.setdefault(f"{name}/{key}", []).append(value.detach())
+        return {key: torch.stack(values).mean(0) for key, values in found.items()}
+
+    def _after(self, due: dict[str, Regularizer], means: dict[str, Tensor]) -> None:
+        for name, regularizer in due.items():
+            own = {key.partition("/")[2]: value for key, value in means.items() if key.startswith(name + "/")}
+            if own:
+                regularizer.after_turn(own)
+
+    # ----------------------------------------------------------------------------------------------------- step
+
+    def _move(self, name: str, clock: Clock, report: Report, stop_vote: bool) -> int:
+        """Average, check, clip, step, constrain. Returns how many processes want to stop."""
+        game, parameters = self.game, self.parameters[name]
+        with record_function("gannet/optimise"):
+            flags = average_gradients(parameters, torch.tensor([float(stop_vote)], dtype=torch.float64))
+            grads = [p.grad for p in parameters if p.grad is not None]
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))) if grads else torch.zeros(())
+            report.grad_norm = float(norm)
+            if not math.isfinite(report.grad_norm):
+                bad = next(
+                    n
+                    for n, p in zip(self.names[name], parameters, strict=True)
+                    if p.grad is not None and not p.grad.isfinite().all()
+                )
+                term = next((k for k, v in report.terms.items() if not math.isfinite(v)), "the gradient")
+                raise NonFinite(name, term, bad)
+            limit = game.experiment.clip.get(name)
+            if limit is not None and report.grad_norm > limit:
+                torch._foreach_mul_(grads, limit / report.grad_norm)
+            optimiser, recipe = self.optimisers[name], game.recipes[name]
+            optimiser.param_groups[0]["lr"] = recipe.lr(clock) * recipe.factor * self.rate
+            optimiser.step()
+            movers = [game.networks[r] for r in game.players[name].roles]
+            side = "discriminator" if any(r in game.discriminators for r in game.players[name].roles) else "generator"
+            for constraint in game.constraints.values():
+                if constraint.side == side:
+                    constraint.apply(movers)
+        return int(flags[0])

@@ -1,0 +1,76 @@
+"""Unpaired translation after CycleGAN (Zhu et al. 2017): two translators, two discriminators, two players."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from gannet.core.errors import UsageError
+from gannet.core.random import Draw
+from gannet.core.registry import TASKS
+from gannet.core.round import Round
+from gannet.core.types import Batch, Comparison, DataSpec, Generated, Inputs, Player, Role, Task
+from gannet.losses.reconstruction import l1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Translated(Generated):
+    """`x` is G(given); `back` is F(x); `given_again` is F(G(given)); `x_again` is G(F(x))."""
+
+    back: Tensor
+    given_again: Tensor
+    x_again: Tensor
+
+
+@TASKS.register("cycle")
+class Cycle(Task):
+    """`given` ↔ `x`, no pairs: L_G = adversarial·(L_G + L_F) + cycle·(|F(G(given)) − given| + |G(F(x)) − x|), eq. 3."""
+
+    fields = ("x", "given")
+
+    def __init__(self, data: DataSpec, *, cycle: float = 10.0, adversarial: float = 1.0):
+        super().__init__(data)
+        self.cycle, self.adversarial = cycle, adversarial
+
+    @property
+    def roles(self) -> dict[str, Role]:
+        there, back = self.data.seen_as(labels=False), self.data.seen_as("given", "x", labels=False)
+        x, given = self.data.seen_as(given=None, labels=False), self.data.seen_as("given", None, labels=False)
+        return {
+            "forward": Role("translator", "generator", there),
+            "backward": Role("translator", "generator", back),
+            "judge_x": Role("discriminator", "discriminator", x),
+            "judge_given": Role("discriminator", "discriminator", given),
+        }
+
+    def players(self) -> dict[str, Player]:
+        return {"discriminator": Player(("judge_x", "judge_given")), "generator": Player(("forward", "backward"))}
+
+    def generate(self, batch: Batch, draw: Draw) -> Generated:
+        forward, backward = self.networks["forward"], self.networks["backward"]
+        x, back = forward(batch["given"]), backward(batch["x"])
+        return Translated(x=x, back=back, given_again=backward(x), x_again=forward(back))
+
+    def comparisons(self, batch: Batch, generated: Translated) -> list[Comparison]:  # type: ignore[override]
+        pairs = [("judge_x", batch["x"], generated.x, "x"), ("judge_given", batch["given"], generated.back, "given")]
+        return [
+            Comparison(who, Inputs(real), Inputs(fake), weight=self.adversarial, pool=pool)
+            for who, real, fake, pool in pairs
+        ]
+
+    def terms(self, player: str, batch: Batch, generated: Translated, rounds: list[Round]) -> dict[str, Tensor]:  # type: ignore[override]
+        if player != "generator":
+            return {}
+        return {"cycle": self.cycle * (l1(generated.given_again, batch["given"]) + l1(generated.x_again, batch["x"]))}
+
+    def sample(
+        self, draw: Draw, y: Tensor | None = None, given: Tensor | None = None, truncation: float = 1.0
+    ) -> Tensor:
+        if given is None:
+            raise UsageError("a translator needs pictures to translate; sample it from a source that has `given`.")
+        return self.networks["forward"](given)
+
+    def preview(self, batch: Batch, draw: Draw, y: Tensor | None = None) -> list[tuple[str, Tensor]]:
+        there, back = self.sample(draw, given=batch["given"]), self.networks["backward"](batch["x"])
+        return [("given", batch["given"]), ("to x", there), ("x", batch["x"]), ("to given", back)]

@@ -1,0 +1,343 @@
+"""What every registered metric and extractor keeps, the shipped classifier, and the evaluator."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose
+
+from gannet.core.errors import CheckpointError, DataError, DivergedError, UsageError
+from gannet.core.registry import EXTRACTORS, METRICS, SOURCES
+from gannet.core.types import DataSpec, Field, Source
+from gannet.metrics.evaluator import CHUNK, Evaluator
+from gannet.metrics.features import WEIGHTS, DigitsClassifier, DigitsNetwork, load_checked
+
+CORNERS = SimpleNamespace(centres=np.array([[0.2, 0.8], [0.8, 0.2]]), sigma=0.1)
+
+
+def build(name: str):
+    context = [CORNERS] if getattr(METRICS.get(name), "wants_source", False) else []
+    return METRICS.build(name, *context)
+
+
+def shares(seed: int, n: int) -> np.ndarray:
+    """Rows that any metric can read: points of the plane that are also probabilities of two classes."""
+    p = np.random.default_rng(seed).uniform(0.05, 0.95, n)
+    return np.stack([p, 1 - p], axis=1)
+
+
+# ------------------------------------------------------------------------------------------------- every metric
+
+
+@pytest.mark.parametrize("name", METRICS.names())
+def test_metric_contract(name):
+    part, metric = METRICS.get(name), build(name)
+    assert part.reads in ("features", "probabilities", "samples")
+    assert part.better in ("lower", "higher")
+    assert inspect.getdoc(part)
+    fake, real = shares(0, 40), shares(1, 60)
+    kept = fake.copy(), real.copy()
+    value = metric(fake, real)
+    assert isinstance(value, float)
+    assert np.isfinite(value)
+    assert metric(fake, real) == value
+    assert np.array_equal(fake, kept[0])
+    assert np.array_equal(real, kept[1])
+    # A set has no order.
+    assert_allclose(metric(fake[::-1], real[np.random.default_rng(0).permutation(60)]), value, rtol=1e-9, atol=1e-12)
+    assert_allclose(metric(fake.astype(np.float32), real.astype(np.float32)), value, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", METRICS.names())
+def test_metric_direction(name):
+    """Samples of the real distribution are scored better than one extreme sample repeated."""
+    metric, real = build(name), shares(1, 200)
+    good, collapsed = metric(shares(0, 200), real), metric(np.tile(real[[real[:, 0].argmax()]], (200, 1)), real)
+    sign = 1 if metric.better == "higher" else -1
+    if name in ("precision", "density", "high-quality"):  # fidelity: collapse is not its business, wrong places are
+        collapsed = metric(shares(0, 200) + 3, real)
+    assert sign * good > sign * collapsed
+
+
+@pytest.mark.parametrize("name", METRICS.names())
+def test_metric_refuses_non_finite_samples(name):
+    bad = shares(0, 40)
+    bad[7, 0] = np.inf
+    with pytest.raises(DivergedError, match="first row 7"):
+        build(name)(bad, shares(1, 40))
+
+
+# ---------------------------------------------------------------------------------------------- every extractor
+
+
+@pytest.mark.parametrize("name", EXTRACTORS.names())
+def test_extractor_contract(name):
+    shape = (1, 8, 8)
+    extractor, again = EXTRACTORS.build(name, shape), EXTRACTORS.build(name, shape)
+    x = torch.rand(5, *shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    features = extractor.features(x)
+    assert features.dim() == 2
+    assert len(features) == 5
+    assert extractor.name == name
+    assert extractor.protocol.startswith(name)
+    assert extractor.protocol == again.protocol
+    assert torch.equal(again.features(x), features)
+    torch.testing.assert_close(torch.cat([extractor.features(row[None]) for row in x]), features, rtol=1e-4, atol=1e-5)
+    assert (features.std(0) > 0).all()
+    probabilities = extractor.probabilities(x)
+    if probabilities is not None:
+        torch.testing.assert_close(probabilities.sum(1), torch.ones(5))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 5), (1, 28, 28), (4, 33, 20), (3, 64, 64)])
+def test_random_convolution_reads_any_image(shape):
+    features = EXTRACTORS.build("random-conv", shape).features(torch.rand(2, *shape))
+    assert features.isfinite().all()
+    assert not torch.equal(features[0], features[1])
+
+
+def test_random_convolution_is_fixed_by_its_options():
+    of = [
+        EXTRACTORS.build(s, (1, 8, 8)).protocol for s in ("random-conv", "random-conv(seed=1)", "random-conv(width=4)")
+    ]
+    assert len(set(of)) == 3
+    # Weights come from a counter-free generator of PyTorch: this pins them, so stored numbers keep their meaning.
+    assert of[0] == "random-conv@94e7ef32,8x8"
+
+
+def test_extractors_refuse_what_they_cannot_read():
+    with pytest.raises(UsageError, match=r"reads 1×8×8 digits, the samples are 1×28×28. Use random-conv"):
+        EXTRACTORS.build("digits-classifier", (1, 28, 28))
+    with pytest.raises(UsageError, match="Use pixels"):
+        EXTRACTORS.build("random-conv", (2,))
+    with pytest.raises(UsageError, match="width=0"):
+        EXTRACTORS.build("random-conv(width=0)", (1, 8, 8))
+
+
+# ------------------------------------------------------------------------------------------- shipped classifier
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return SOURCES.build("digits")
+
+
+def test_classifier_is_what_its_card_says(digits):
+    path = WEIGHTS / "digits-classifier.safetensors"
+    card = json.loads(path.with_suffix(".json").read_text())
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == card["sha256"]
+    assert path.stat().st_size < 500_000
+    assert card["data_fingerprint"] == digits.fingerprint()
+    assert card["parameters"] == sum(p.numel() for p in DigitsNetwork().parameters())
+    extractor = DigitsClassifier((1, 8, 8))
+    for split, least in (("train", 0.99), ("test", 0.97)):
+        rows = digits.split(split)
+        assert len(rows) == card[f"{split}_rows"]
+        batch = rows.take(torch.arange(len(rows)))
+        accuracy = float((extractor.probabilities(batch["x"]).argmax(1) == batch["y"]).double().mean())
+        assert_allclose(
+            accuracy, card[f"{split}_accuracy"], atol=1.5 / len(rows)
+        )  # one borderline digit may fall either way
+        assert least <= accuracy <= 1
+    assert extractor.protocol == f"digits-classifier@{card['sha256'][:8]},8x8"
+
+
+def test_damaged_classifier_is_refused(tmp_path):
+    content = bytearray((WEIGHTS / "digits-classifier.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "c.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        load_checked(tmp_path / "c.safetensors")
+    (tmp_path / "c.json").write_text((WEIGHTS / "digits-classifier.json").read_text())
+    with pytest.raises(CheckpointError, match="its card says"):
+        load_checked(tmp_path / "c.safetensors")
+
+
+# ---------------------------------------------------------------------------------------------------- evaluator
+
+
+class Rows:
+    def __init__(self, x: torch.Tensor):
+        self.x = x
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, indices: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"x": self.x[indices]}
+
+
+class Toy(Source):
+    """Unregistered points in [−1, 1]²; every row is unique and names its split."""
+
+    def __init__(self, train: int = 60, test: int = 20):
+        self.spec = DataSpec({"x": Field((2,), kind="points", range=(-1.0, 1.0))})
+        draw = torch.Generator().manual_seed(0)
+        self.rows = {
+            "train": Rows(torch.rand(train, 2, generator=draw)),
+            "test": Rows(-torch.rand(test, 2, generator=draw)),
+        }
+
+    def split(self, name: str) -> Rows:
+        return self.rows[name]
+
+    def fingerprint(self) -> str:
+        return "0123456789abcdef"
+
+
+def uniform(count: int, start: int) -> torch.Tensor:
+    return torch.rand(count, 2, generator=torch.Generator().manual_seed(start))
+
+
+def test_scores_of_digits_have_their_protocol(digits):
+    evaluator = Evaluator(digits)
+    assert evaluator.n == 297
+    assert evaluator.primary == "fd[digits-classifier]"
+    assert evaluator.better == "lower"
+    digest, data = DigitsClassifier((1, 8, 8)).sha256[:8], digits.fingerprint()[:8]
+    assert (
+        evaluator.protocol["fd[digits-classifier]"]
+        == f"fd[digits-classifier@{digest},8x8,n=297|digits@{data}:test,seed=0]"
+    )
+    assert evaluator.protocol["precision"].startswith("precision(k=3)[digits-classifier@")
+    scores = evaluator.score(lambda count, start: digits.split("train").take(torch.arange(start, start + count))["x"])
+    assert list(scores) == list(evaluator.protocol)
+    noise = evaluator.score(lambda count, start: uniform(count * 32, start).view(count, 1, 8, 8) * 2 - 1)
+    floor = evaluator.floor()
+    key = evaluator.primary
+    assert 0 < scores[key] < 2 * floor[key] < 20 < noise[key]
+    assert scores["recall"] > 0.8 > 0.5 > noise["recall"]
+    assert abs(floor["kd[digits-classifier]"]) < 2 < noise["kd[digits-classifier]"]
+
+
+def test_default_extractor_and_metrics_follow_the_data(digits):
+    assert Evaluator(SOURCES.build("digits(size=12)")).extractor.name == "random-conv"
+    assert Evaluator(SOURCES.build("digits(labels=[3, 5])")).extractor.name == "digits-classifier"
+    toy = Evaluator(Toy())
+    assert toy.extractor.name == "pixels"
+    assert toy.primary == "sliced-wasserstein"
+    assert toy.protocol["sliced-wasserstein"] == (
+        "sliced-wasserstein(directions=256, seed=0)[samples,n=20|Toy@01234567:test,seed=0]"
+    )
+    assert toy.protocol["recall"] == "recall(k=3)[pixels,2,n=20|Toy@01234567:test,seed=0]"
+
+
+def test_modes_are_counted_on_points_that_know_them():
+    ring = SOURCES.build("points(name=ring-8)")
+    floor = Evaluator(ring, n=1000).floor()
+    assert floor["modes-covered"] == 8
+    assert_allclose(floor["high-quality"], 1 - np.exp(-4.5), atol=0.01)
+    one = torch.as_tensor(ring.centres[0], dtype=torch.float32)
+    collapsed = Evaluator(ring, n=1000).score(lambda count, start: one.expand(count, 2))
+    assert collapsed["modes-covered"] == 1
+    assert collapsed["high-quality"] == 1
+    assert_allclose(collapsed["reverse-kl"], np.log(8), atol=0.2)
+
+
+def test_samples_are_asked_for_once_in_order_and_the_reference_is_kept(monkeypatch):
+    n = 2 * CHUNK + 30
+    evaluator, asked, judged = Evaluator(Toy(test=n, train=n), metrics=["frechet", "kernel", "recall"]), [], []
+    features = evaluator.extractor.features
+    monkeypatch.setattr(evaluator.extractor, "features", lambda x: judged.append(len(x)) or features(x))
+
+    def generate(count, start):
+        asked.append((count, start))
+        return uniform(count, start)
+
+    first = evaluator.score(generate)
+    assert asked == [(CHUNK, 0), (CHUNK, CHUNK), (30, 2 * CHUNK)]
+    assert judged == 2 * [CHUNK, CHUNK, 30]  # fakes and reals, each once for three metrics
+    assert evaluator.score(generate) == first
+    assert len(judged) == 9  # the second score judged no real
+
+
+class Recording:
+    """Keeps the two sides a metric was given."""
+
+    reads = "features"
+
+    def __call__(self, fake: np.ndarray, real: np.ndarray) -> float:
+        self.fake, self.real = fake, real
+        return 1.0
+
+
+@pytest.mark.parametrize(("split", "n"), [("train", 30), ("test", 20)])
+def test_floor_compares_with_other_training_rows(split, n):
+    evaluator, seen = Evaluator(Toy(train=60), split, metrics=["frechet"]), Recording()
+    evaluator.metrics = {evaluator.primary: seen}
+    evaluator.floor()
+    assert evaluator.n == len(seen.fake) == len(seen.real) == n
+    assert (seen.fake > 0).all()  # training rows are positive
+    assert (seen.real > 0).all() == (split == "train")
+    assert not {tuple(row) for row in seen.fake} & {tuple(row) for row in seen.real}
+
+
+def test_floor_without_rows_left_says_what_would_do():
+    with pytest.raises(
+        DataError, match=r"n=40 needs as many rows that are not in the reference, 20 are left. Use n=30"
+    ):
+        Evaluator(Toy(train=60), "train", n=40).floor()
+    with pytest.raises(DataError, match=r"5 are left. Use n=5"):
+        Evaluator(Toy(train=5), "test", n=20).floor()
+
+
+def test_reference_rows_follow_the_seed():
+    values = [Evaluator(Toy(test=200), metrics=["frechet"], n=50, seed=seed).score(uniform) for seed in (0, 0, 1)]
+    assert values[0] == values[1]
+    assert values[0] != values[2]
+    # Here the reference is the whole test split, so only the floor's training rows can follow the seed.
+    floors = [Evaluator(Toy(), metrics=["frechet"], seed=seed).floor() for seed in (0, 0, 1)]
+    assert floors[0] == floors[1]
+    assert floors[0] != floors[2]
+
+
+def test_samples_are_measured_within_the_range_of_the_field():
+    evaluator = Evaluator(Toy(), metrics=["frechet"])
+    assert evaluator.score(lambda c, s: 3 * uniform(c, s)) == evaluator.score(
+        lambda c, s: (3 * uniform(c, s)).clamp(-1, 1)
+    )
+
+
+def test_bad_samples_give_an_error_and_no_number():
+    evaluator = Evaluator(Toy(test=CHUNK + 20, train=CHUNK + 20), metrics=["frechet"])
+
+    def broken(count, start):
+        x = uniform(count, start)
+        if start:
+            x[3, 1] = float("nan")
+        return x
+
+    with pytest.raises(
+        DivergedError, match=f"1 of 20 generated samples are not finite, the first is number {CHUNK + 3}"
+    ):
+        evaluator.score(broken)
+    with pytest.raises(DataError, match=r"asked for \[250, 2\] samples, the generator gave \[250, 3\]"):
+        evaluator.score(lambda count, start: torch.zeros(count, 3))
+
+
+def test_evaluator_refuses_what_cannot_be_measured(digits):
+    with pytest.raises(UsageError, match="n=500; digits:test has 297 rows"):
+        Evaluator(digits, n=500)
+    with pytest.raises(UsageError, match="n=0"):
+        Evaluator(digits, n=0)
+    with pytest.raises(UsageError, match="random-conv has no classes"):
+        Evaluator(digits, extractor="random-conv", metrics=["class-kl"])
+    with pytest.raises(UsageError, match="does not know its modes"):
+        Evaluator(digits, metrics=["modes-covered"])
+    with pytest.raises(UsageError, match="Did you mean: precision"):
+        Evaluator(digits, metrics=["precison"])
+    with pytest.raises(UsageError, match="reads 1×8×8"):
+        Evaluator(Toy(), extractor="digits-classifier")
+    assert Evaluator(digits, metrics=["class-kl"]).floor()["class-kl"] < 0.1
+
+
+def test_options_show_in_the_name(digits):
+    evaluator = Evaluator(digits, metrics=["precision(k=5)", "precision"])
+    assert list(evaluator.metrics) == ["precision(k=5)", "precision"]
+    assert evaluator.protocol["precision(k=5)"].startswith("precision(k=5)[")

@@ -1,0 +1,95 @@
+"""The densities against their formulas."""
+
+import numpy as np
+import pytest
+import torch
+from torch.testing import assert_close
+
+from gannet.core.errors import UsageError
+from gannet.core.registry import SOURCES
+from gannet.data.points import SHAPES, PointCloud
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_shape_is_seen_deterministic_and_independent(name):
+    source, again, other = (
+        PointCloud(name=name, n=4000),
+        PointCloud(name=name, n=4000),
+        PointCloud(name=name, n=4000, seed=1),
+    )
+    x = source.split("train").fields["x"]
+    low, high = SHAPES[name].view
+    inside = ((x >= low) & (x <= high)).all(1).float().mean()
+    assert inside > 0.99
+    assert x.isfinite().all()
+    assert_close(x, again.split("train").fields["x"], rtol=0, atol=0)
+    assert source.fingerprint() == again.fingerprint() != other.fingerprint()
+    assert (x[:100] != source.split("test").fields["x"][:100]).all(1).all()
+    assert_close(x.mean(0), source.split("test").fields["x"].mean(0), rtol=0, atol=0.1 * (high - low) / 2)
+
+
+@pytest.mark.parametrize(("name", "k"), [("ring-8", 8), ("grid-25", 25), ("disjoint", 3), ("mixture-1d", 3)])
+def test_mixtures_expose_their_modes(name, k):
+    source = PointCloud(name=name)
+    x = source.split("train").fields["x"].double()
+    assert source.centres.shape == (k, x.shape[1])
+    distance, mode = torch.cdist(x, torch.from_numpy(source.centres)).min(1)
+    assert_close(mode.bincount(minlength=k) / len(x), torch.full((k,), 1 / k), rtol=0, atol=0.02)
+    # E|x − centre|² = D σ² holds only if the spread is σ on every axis.
+    assert_close((distance**2).mean().sqrt().item(), source.sigma * x.shape[1] ** 0.5, rtol=0.03, atol=0)
+
+
+def test_benchmark_mixtures_stand_where_the_papers_put_them():
+    ring, grid = SHAPES["ring-8"], SHAPES["grid-25"]
+    np.testing.assert_allclose(np.linalg.norm(ring.centres, axis=1), 1, atol=1e-12)
+    assert (ring.sigma, grid.sigma) == (0.01, 0.05)
+    assert {tuple(c) for c in grid.centres} == {(a, b) for a in (-4, -2, 0, 2, 4) for b in (-4, -2, 0, 2, 4)}
+
+
+def test_line_and_ring_follow_their_curves():
+    line = PointCloud(name="line").split("train").fields["x"].double()
+    # (0.8 − 0.75u, 0.6 + 0.3u): y = 0.92 − 0.4 x; the noise of that difference is 0.01·√1.16.
+    rest = line[:, 1] - (0.92 - 0.4 * line[:, 0])
+    assert_close(rest.std().item(), 0.01 * 1.16**0.5, rtol=0.03, atol=0)
+    assert_close(line[:, 0].mean().item(), 0.8 - 0.375, rtol=0, atol=0.01)
+    ring = PointCloud(name="ring").split("train").fields["x"].double()
+    assert_close(ring.mean(0), torch.tensor([0.5, 0.45]).double(), rtol=0, atol=0.01)
+    assert_close(ring.var(0), torch.tensor([0.3**2 / 2, 0.25**2 / 2]).double() + 0.025**2, rtol=0.05, atol=0)
+
+
+def test_gaussians_have_their_own_spreads():
+    source = PointCloud(name="gaussians", classes=True)
+    rows = source.split("train").fields
+    for k, (mean, std) in enumerate([((0.3, 0.7), (0.1, 0.1)), ((0.7, 0.4), (0.05, 0.2))]):
+        x = rows["x"][rows["y"] == k]
+        assert_close(x.mean(0), torch.tensor(mean), rtol=0, atol=0.01)
+        assert_close(x.std(0), torch.tensor(std), rtol=0.05, atol=0)
+
+
+def test_checkerboard_fills_every_second_square():
+    x = PointCloud(name="checkerboard").split("train").fields["x"]
+    square = (x + 2).floor().long()
+    assert (square.sum(1) % 2 == 0).all()
+    counts = (square[:, 0] * 4 + square[:, 1]).bincount(minlength=16)
+    assert_close(counts[counts > 0] / len(x), torch.full((8,), 1 / 8), rtol=0, atol=0.01)
+
+
+def test_components_are_classes_only_when_asked_and_labels_keep_them():
+    assert PointCloud(name="ring-8").spec.classes == 0
+    shown = PointCloud(name="ring-8", classes=True, labels=(6, 2))
+    assert shown.spec.names == ("6", "2")
+    rows = shown.split("train").fields
+    nearest = torch.cdist(rows["x"].double(), torch.from_numpy(shown.centres)).argmin(1)
+    assert_close(nearest, rows["y"], rtol=0, atol=0)
+    hidden = PointCloud(name="ring-8", labels=(6, 2))
+    assert_close(hidden.split("train").fields["x"], rows["x"], rtol=0, atol=0)
+    assert hidden.spec.classes == 0
+
+
+def test_wrong_options_teach():
+    with pytest.raises(UsageError, match=r"Did you mean: ring-8"):
+        SOURCES.build("points(name=ring8)")
+    with pytest.raises(UsageError, match="n=0"):
+        PointCloud(n=0)
+    with pytest.raises(UsageError, match="no components"):
+        PointCloud(name="line", classes=True)
