@@ -139,12 +139,18 @@ def source(mutant: Mutant, copy: Path) -> Path:
 
 def tests(copy: Path, *names: str) -> subprocess.CompletedProcess[str]:
     files = [f"tests/golden/test_{name}.py" for name in names]
-    return run(copy, "-m", "pytest", "-x", "-q", "-n0", "-p", "no:cacheprovider", *files)
+    return run(copy, "-m", "pytest", "-o", "addopts=", "-x", "-q", "-p", "no:cacheprovider", *files)
 
 
 def run(copy: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     # Compiled files are keyed by time and size, which an edit of equal length within a second does not change.
-    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(copy),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # none is needed here, and importing them is a third of a short run
+    }
     command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
 

@@ -30,8 +30,8 @@ SHORT = {"generator": "G", "discriminator": "D"}
 class Console:
     """Progress of one run. `update` takes log records and keeps the newest value of every key.
 
-    `start(total, unit)` opens it ("images" of `total`); `total(n)` moves the end; `note` and `alarm` say a line
-    above the bar; `stop` closes it. Calls before `start` and after `stop` are fine.
+    `start(total, unit)` opens it ("images" of `total`, 0 while the end is not known); `total(n)` moves the end; `note`
+    and `alarm` say a line above the bar; `stop` closes it. Calls before `start` and after `stop` are fine.
     """
 
     def __init__(self, stream: TextIO | None = None):
@@ -39,7 +39,7 @@ class Console:
         self._bar: _Bar | None = None
         self._known: Record = {}
         self._score = ""
-        self._total = 1
+        self._total = 0
         self._unit = "samples"
         self._first: tuple[float, float] | None = None
         self._shown = -math.inf
@@ -91,8 +91,8 @@ class Console:
     def _show(self) -> None:
         self._fresh = False
         samples = float(self._known.get("samples", 0))
-        share = min(1.0, samples / max(1, self._total))
-        where = f"{samples:,.0f} / {self._total:,} {self._unit}"
+        share = min(1.0, samples / self._total) if self._total else 0.0
+        where = f"{samples:,.0f}{f' / {self._total:,}' if self._total else ''} {self._unit}"
         head, detail = [where, *self._pace(samples)], self._signals()
         if self._bar is not None:
             bar, text = self._bar, (self._letters(" · ".join(head)), self._letters(" · ".join(detail)))
@@ -106,8 +106,8 @@ class Console:
             rate = (samples - self._first[1]) / max(1e-9, time.monotonic() - self._first[0])
         if not (rate > 0 and math.isfinite(rate)):
             return []
-        left = max(0.0, self._total - samples) / rate
-        return [f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s", f"{_clock(left)} left"]
+        pace = [f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.2g}/s"]
+        return [*pace, f"{_clock(max(0.0, self._total - samples) / rate)} left"] if self._total else pace
 
     def _signals(self) -> list[str]:
         losses = [
@@ -155,7 +155,6 @@ class Console:
             with contextlib.suppress(OSError, ValueError):
                 if bar is not None:
                     bar.close()
-            _drain(self._stream)
             self._stream = None
 
 
@@ -220,16 +219,6 @@ def _is_terminal(stream: TextIO) -> bool:
         return stream.isatty() and os.environ.get("TERM") != "dumb"
     except (OSError, ValueError):
         return False
-
-
-def _drain(stream: TextIO) -> None:
-    """Point a broken stderr at the null device, or Python would fail once more when it flushes at exit."""
-    if stream is not sys.stderr:
-        return
-    with contextlib.suppress(OSError, ValueError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())
-        os.close(null)
 
 
 def _number(value: Any) -> float:

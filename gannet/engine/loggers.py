@@ -52,7 +52,7 @@ class TensorBoardLogger:
     def log(self, record: Record) -> None:
         self._samples = int(record.get("samples", self._samples))
         for name, value in record.items():
-            if name not in ("samples", "seconds") and _is_number(value):
+            if name not in ("samples", "step", "seconds") and _is_number(value):
                 self._writer.add_scalar(name, value, self._samples)
         for name, value in (record.get("scores") or {}).items():
             if _is_number(value):

@@ -221,7 +221,7 @@ def _point_grid(columns: Columns, most: int) -> bytes:
 
     arrays = {name: x[:most].detach().double().cpu().numpy() for name, x in columns}
     arrays = {name: a[np.isfinite(a).all(1)] for name, a in arrays.items()}
-    reference = list(arrays.values())[-1]
+    reference = arrays.get("real", next(iter(arrays.values())))
     labels = ("", "density" if reference.shape[1] == 1 else "")
     if reference.shape[1] > 2:
         center = reference.mean(0)

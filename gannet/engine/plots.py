@@ -92,8 +92,8 @@ def _panels(records: list[Record]) -> list[tuple[str, Callable]]:
     panels.extend(_score_panels(records))
     spread = _line(records, "spread", "")
     add("spread of fakes over reals", [spread] if spread else [], _spread)
-    balance = _line(records, "loss_over_equilibrium", "")
-    add("discriminator's loss over equilibrium", [balance] if balance else [], _balance)
+    balance = _line(records, "loss_above_equilibrium", "")
+    add("discriminator's loss minus its equilibrium", [balance] if balance else [], _balance)
     add("terms", _named(records, "term/"), _magnitudes)
     add("gradient norms", _named(records, "grad_norm/"), _magnitudes)
     speed = _line(records, "images_per_second", "")
@@ -146,8 +146,7 @@ def _spread(axes, lines: list[Line]) -> None:
 
 def _balance(axes, lines: list[Line]) -> None:
     _curves(axes, lines)
-    axes.axhline(1, color=FAINT, linewidth=0.8, linestyle=":")
-    axes.set_ylim(bottom=min(0.0, float(np.nanmin(lines[0][2]))))
+    axes.axhline(0, color=FAINT, linewidth=0.8, linestyle=":")
 
 
 def _speed(axes, lines: list[Line]) -> None:
@@ -211,8 +210,8 @@ def _headline(records: list[Record]) -> str:
     if seconds is not None:
         parts.append(_duration(int(seconds)))
     stop = next((r for r in reversed(records) if r.get("kind") == "stop"), None)
-    if stop is not None and stop.get("text"):
-        parts.append(str(stop["text"]))
+    if stop is not None and stop.get("reason"):
+        parts.append(f"stopped by {stop['reason']}")
     return " · ".join(parts)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -34,6 +34,7 @@ from gannet.engine.turn import NonFinite, Report, Table
 ROLLBACKS = 2
 UNKNOWN = 10**15  # a total not yet measured: every schedule stands at its beginning
 PREVIEW = 64
+REDRAW = 15.0  # seconds between drawings of progress.png, which take most of a second
 
 
 class Scorer(Protocol):
@@ -88,8 +89,10 @@ class Trainer:
         self.scores: dict[str, float] = {}
         self.grid: Path | None = None
         self.failed_commits = 0
+        self.pace = [0.0, 0.0]  # samples and seconds of the steps since the last log line
         self.committed: Path | None = None
         self.last_commit = 0.0
+        self.drawn = time.monotonic()
 
     # ------------------------------------------------------------------------------------------------- the loop
 
@@ -116,8 +119,11 @@ class Trainer:
                         reason = wish
                         break
                     try:
+                        begun = time.monotonic()
                         with profiler.step() if profiler else contextlib.nullcontext():
                             votes = self._step(bool(wish))
+                        self.pace[0] += self.clock.samples - self.before
+                        self.pace[1] += time.monotonic() - begun
                     except NonFinite as problem:
                         self._roll_back(problem)
                         continue
@@ -131,9 +137,9 @@ class Trainer:
                 signal = signals.received if reason == "signal" else None
             finally:
                 self.console.stop()
-                if profiler:
-                    profiler.close()
                 self.loggers.close()
+                if profiler and (table := profiler.close()):
+                    self.console.note(table)
         return Outcome(reason, self.clock.samples, self.scores, self.best, signal, self.grid)
 
     def _reason(self, signals: Signals) -> str:
@@ -180,7 +186,7 @@ class Trainer:
         values |= {f"term/{name}/{k}": v for k, v in report.terms.items() if len(report.terms) > 1}
         judged = [r for r in report.rounds if r.comparison.discriminator in self.game.players[name].roles]
         if judged:
-            values["loss_over_equilibrium"] = report.adversarial - self.game.objective.equilibrium()
+            values["loss_above_equilibrium"] = report.adversarial - self.game.objective.equilibrium()
             self.health.read(judged)
             self.shown = [(r.real.x.detach(), r.fake.x.detach()) for r in judged]
         report.rounds = []
@@ -212,7 +218,8 @@ class Trainer:
         record: dict[str, Any] = self.health.flush()
         record["spread"] = sum(spread(r, f) for r, f in self.shown) / len(self.shown)
         record["p_real_above_fake/heldout"] = self._heldout()
-        record["images_per_second"] = self.clock.samples / max(1e-9, self.seconds)
+        record["images_per_second"] = self.pace[0] / max(1e-9, self.pace[1])
+        self.pace = [0.0, 0.0]
         share = 0.0 if self.planned is None else self.clock.samples / self.planned
         alarms = self.health.alarms(record, share)
         self._record("step", **record, alarms=list(self.health.standing))
@@ -248,10 +255,27 @@ class Trainer:
         draw = Draw(self.experiment.seed, "preview", 0, positions, self.game.device, self.game.dtype)
         with installed(draw.child("layers")):
             columns = self.sampler.preview(batch, draw, batch.get("y"))
-        self.grid = pictures.grid([(n, x.float().cpu()) for n, x in columns], self.run.sample_path(self.clock.samples))
-        self._record("sample", path=str(self.grid.relative_to(self.run.path)))
-        self.loggers.image(self.grid, self.clock.samples)
-        plots.progress(self.run.read_log(), self.run.progress)
+        path = self.run.sample_path(self.clock.samples)
+        with self._optional("the sample grid"):
+            self.grid = pictures.grid([(n, x.float().cpu()) for n, x in columns], path)
+        self._record("sample", path=str(path.relative_to(self.run.path)))
+        self.loggers.image(path, self.clock.samples)
+        if time.monotonic() - self.drawn > REDRAW:
+            self._draw()
+
+    def _draw(self) -> None:
+        if self.writes and self.run:
+            with self._optional("progress.png"):
+                plots.progress(self.run.read_log(), self.run.progress)
+            self.drawn = time.monotonic()
+
+    @contextlib.contextmanager
+    def _optional(self, what: str) -> Iterator[None]:
+        """A picture that cannot be written is no reason to lose a run."""
+        try:
+            yield
+        except OSError as error:
+            self.console.alarm(f"{what} could not be written: {error}. Training goes on.")
 
     def generate(self, count: int, start: int) -> Tensor:
         """Samples number `start` … of the averaged generator, from latents that are the same at every evaluation."""
@@ -357,8 +381,7 @@ class Trainer:
         # Committed before the last line is written: a longer stop resumes here and the log has no gap and no repeat.
         self._commit(best=bool(self.best and self.best["samples"] == self.clock.samples))
         self._record("stop", reason=reason)
-        if self.writes and self.run:
-            plots.progress(self.run.read_log(), self.run.progress)
+        self._draw()
 
 
 class Budget:

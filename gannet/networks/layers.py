@@ -210,7 +210,7 @@ class Dropout(nn.Module):
         if not self.training:
             return x
         keep = random.current().for_rows(len(x), *x.shape[1:], kind="uniform") >= self.p
-        return x * keep.to(x) * (1 - self.p)
+        return x * keep.to(x) / (1 - self.p)
 
 
 # ------------------------------------------------------------------------------------------ parametrisations

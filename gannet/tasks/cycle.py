@@ -10,7 +10,7 @@ from gannet.core.errors import UsageError
 from gannet.core.random import Draw
 from gannet.core.registry import TASKS
 from gannet.core.round import Round
-from gannet.core.types import Batch, Comparison, DataSpec, Generated, Inputs, Player, Role, Task
+from gannet.core.types import Batch, Comparison, DataSpec, Generated, Inputs, Player, Role, Task, sum_entries
 from gannet.losses.reconstruction import l1
 
 
@@ -31,18 +31,14 @@ class Cycle(Task):
 
     def __init__(self, data: DataSpec, *, cycle: float = 10.0, adversarial: float = 1.0):
         super().__init__(data)
-        self.cycle, self.adversarial = cycle, adversarial
+        self.cycle, self.weight = cycle, adversarial
 
     @property
     def roles(self) -> dict[str, Role]:
         there, back = self.data.seen_as(labels=False), self.data.seen_as("given", "x", labels=False)
-        x, given = self.data.seen_as(given=None, labels=False), self.data.seen_as("given", None, labels=False)
-        return {
-            "forward": Role("translator", "generator", there),
-            "backward": Role("translator", "generator", back),
-            "judge_x": Role("discriminator", "discriminator", x),
-            "judge_given": Role("discriminator", "discriminator", given),
-        }
+        roles = {"forward": Role("translator", "generator", there), "backward": Role("translator", "generator", back)}
+        judged = {name: self.data.seen_as(name, None, labels=False) for name in ("x", "given")}
+        return roles | {f"judge_{name}": Role("discriminator", "discriminator", view) for name, view in judged.items()}
 
     def players(self) -> dict[str, Player]:
         return {"discriminator": Player(("judge_x", "judge_given")), "generator": Player(("forward", "backward"))}
@@ -52,17 +48,15 @@ class Cycle(Task):
         x, back = forward(batch["given"]), backward(batch["x"])
         return Translated(x=x, back=back, given_again=backward(x), x_again=forward(back))
 
-    def comparisons(self, batch: Batch, generated: Translated) -> list[Comparison]:  # type: ignore[override]
-        pairs = [("judge_x", batch["x"], generated.x, "x"), ("judge_given", batch["given"], generated.back, "given")]
+    def comparisons(self, batch: Batch, generated: Generated) -> list[Comparison]:
+        sides = {"x": generated.x, "given": generated.back}  # type: ignore[attr-defined]
         return [
-            Comparison(who, Inputs(real), Inputs(fake), weight=self.adversarial, pool=pool)
-            for who, real, fake, pool in pairs
+            Comparison(f"judge_{n}", Inputs(batch[n]), Inputs(f), weight=self.weight, pool=n) for n, f in sides.items()
         ]
 
-    def terms(self, player: str, batch: Batch, generated: Translated, rounds: list[Round]) -> dict[str, Tensor]:  # type: ignore[override]
-        if player != "generator":
-            return {}
-        return {"cycle": self.cycle * (l1(generated.given_again, batch["given"]) + l1(generated.x_again, batch["x"]))}
+    def terms(self, player: str, batch: Batch, generated: Generated, rounds: list[Round]) -> dict[str, Tensor]:
+        again = (("given", generated.given_again), ("x", generated.x_again))  # type: ignore[attr-defined]
+        return {"cycle": self.cycle * sum_entries([l1(t, batch[n]) for n, t in again])} if player == "generator" else {}
 
     def sample(
         self, draw: Draw, y: Tensor | None = None, given: Tensor | None = None, truncation: float = 1.0
@@ -72,5 +66,5 @@ class Cycle(Task):
         return self.networks["forward"](given)
 
     def preview(self, batch: Batch, draw: Draw, y: Tensor | None = None) -> list[tuple[str, Tensor]]:
-        there, back = self.sample(draw, given=batch["given"]), self.networks["backward"](batch["x"])
+        there, back = self.networks["forward"](batch["given"]), self.networks["backward"](batch["x"])
         return [("given", batch["given"]), ("to x", there), ("x", batch["x"]), ("to given", back)]

@@ -138,4 +138,4 @@ def test_unreadable_files_are_refused_and_objects_never_loaded(tmp_path):
     with pytest.raises(DataError, match=r"Did you mean: .*keys\.npz"):
         ArraySource(path=str(tmp_path / "key.npz"))
     with pytest.raises(UsageError, match=r"test=1\.5"):
-        ArraySource(path=str(tmp_path / "keys.npz"), test=1.5)
+        ArraySource.from_arrays(BYTES, test=1.5)

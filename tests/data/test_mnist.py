@@ -66,7 +66,7 @@ def test_damaged_files_are_named(tmp_path, content, match):
 def test_files_that_are_no_pair_are_refused(home):
     path = home / "mnist" / "t10k-labels-idx1-ubyte.gz"
     path.write_bytes(gzip.compress(idx(np.zeros(19, np.uint8))))
-    with pytest.raises(DataError, match="20 images, .* 19 labels"):
+    with pytest.raises(DataError, match=r"20 images, .* 19 labels"):
         Mnist()
     path.write_bytes(gzip.compress(idx(np.full(20, 10, np.uint8))))
     with pytest.raises(DataError, match="label 10 at index 0"):

@@ -31,7 +31,8 @@ def test_take_keeps_the_contract(text):
             assert rows.shape == (4, *field.shape)
             assert rows.dtype == torch.float32
             if field.range is not None:
-                assert field.range[0] <= rows.min() and rows.max() <= field.range[1]
+                assert rows.min() >= field.range[0]
+                assert rows.max() <= field.range[1]
         assert ("y" in batch) == (source.spec.classes > 0)
         if "y" in batch:
             assert batch["y"].dtype == torch.int64

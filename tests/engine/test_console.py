@@ -76,6 +76,17 @@ def test_the_rate_is_measured_from_where_this_process_began_and_the_end_may_move
     assert out.getvalue().splitlines()[-1] == " 50% · 1,500 / 3,000 points · 50/s · 0:30 left"
 
 
+def test_an_end_not_known_yet_is_not_made_up(clock):
+    out = io.StringIO()
+    console = Console(out)
+    console.start(0, "samples")
+    console.update({"samples": 640, "images_per_second": 64.0})
+    console.total(1280)
+    clock.now += 10
+    console.update({})
+    assert out.getvalue() == "  0% · 640 samples · 64/s\n 50% · 640 / 1,280 samples · 64/s · 0:10 left\n"
+
+
 def test_notes_and_alarms_are_lines_even_before_start():
     out = io.StringIO()
     console = Console(out)

@@ -70,7 +70,9 @@ def read_events(folder):
 def test_tensorboard_gets_numbers_scores_pictures_and_words(tmp_path):
     pytest.importorskip("tensorboard")
     logger = open_loggers(["tensorboard"], tmp_path)
-    logger.log({"kind": "step", "samples": 64, "seconds": 1.0, "loss/generator": 0.5, "best": True, "spread": "nan"})
+    logger.log(
+        {"kind": "step", "samples": 64, "step": 1, "seconds": 1.0, "loss/generator": 0.5, "best": True, "spread": "nan"}
+    )
     logger.log({"kind": "score", "samples": 128, "scores": {"fd[digits]": 3.25, "recall": None}, "best": True})
     logger.log({"kind": "alarm", "samples": 128, "text": "mode collapse"})
     (tmp_path / "samples").mkdir()

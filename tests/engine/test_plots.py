@@ -21,7 +21,7 @@ def step(i: int, **more) -> dict:
         "spread": 0.9,
         "grad_norm/generator": 0.1,
         "term/r1": 0.02,
-        "loss_over_equilibrium": 0.87,
+        "loss_above_equilibrium": 0.87,
         **more,
     }
 
@@ -76,7 +76,7 @@ def _reds(path) -> int:
         [step(1)],
         [{"kind": "score", "samples": 1, "scores": {"fd": None}}, {"kind": "score", "samples": 2, "scores": None}],
         [step(1, **{"p_real_above_fake/heldout": 0.0, "spread": 0.0, "images_per_second": 0.0, "term/r1": -1.0})],
-        [{"kind": "alarm", "samples": 3}, {"kind": "stop", "samples": 3, "seconds": 7300, "text": "long " * 99}],
+        [{"kind": "alarm", "samples": 3}, {"kind": "stop", "samples": 3, "seconds": 7300, "reason": "long " * 99}],
         [{"samples": i, f"term/{'name' * 5}{i}": 1.0} for i in range(9)],
     ],
 )
@@ -108,6 +108,12 @@ def test_text_of_logged_non_finite_values_is_left_out():
     label, at, values = plots._line([{"samples": 1, "a": "NaN"}, {"samples": 2, "a": 3}, {"samples": 3}], "a", "A")
     assert (label, at.tolist(), values.tolist()) == ("A", [2.0], [3.0])
     assert plots._line([{"samples": 1, "a": "inf"}], "a", "A") is None
+
+
+def test_the_headline_says_how_far_how_long_and_why_it_ended():
+    assert plots._headline([*LOG, {"kind": "stop", "samples": 3136, "seconds": 125.4, "reason": "samples"}]) == (
+        "3,136 samples · 2 min 05 s · stopped by samples"
+    )
 
 
 def test_counts_and_durations_are_short():

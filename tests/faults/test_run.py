@@ -43,7 +43,7 @@ def test_runs_are_numbered_and_named(tmp_path):
     ]
     assert second.path.name == "0002-wgan-gp-folder-my-faces-size-64"
     assert sorted(p.name for p in first.path.iterdir()) == ["checkpoints", "samples"]
-    assert first.sample_path(7) == first.path / "samples" / "007.png"
+    assert first.sample_path(7) == first.path / "samples" / "000000007.png"
 
 
 def test_runs_made_at_the_same_time_get_numbers_of_their_own(tmp_path):

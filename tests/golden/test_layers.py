@@ -27,6 +27,7 @@ from gannet.networks.layers import (
     upsample,
 )
 from gannet.networks.residual import Block, ResidualDiscriminator
+from gannet.networks.unet import NormalisedBlock
 
 LAYERS = {
     "linear": (lambda: nn.Linear(7, 5), lambda w: w),
@@ -198,6 +199,13 @@ def test_projection_head_adds_the_class_direction():
     assert_close(Head(6, 0)(h, None).shape, torch.Size([4]))
 
 
+def test_class_directions_start_at_the_scale_of_a_linear_layer():
+    torch.manual_seed(0)
+    table = Head(400, 50).embedding.weight
+    assert_close((table.min().item(), table.max().item()), (-1 / 20, 1 / 20), rtol=0.01, atol=0)
+    assert abs(table.mean().item()) < 1e-3
+
+
 def test_labels_are_one_hot_beside_the_latent():
     z = torch.randn(2, 3)
     assert_close(labelled(z, torch.tensor([1, 0]), 2), torch.cat([z, torch.tensor([[0.0, 1.0], [1.0, 0.0]])], 1))
@@ -218,10 +226,10 @@ def drawn(how: str, layer: nn.Module, slope: float = 0.0, seed: int = 0) -> nn.M
 
 @pytest.mark.parametrize(
     ("how", "std"),
-    [("normal", 0.02), ("xavier", math.sqrt(2 / (64 * 9 + 32 * 9))), ("he", math.sqrt(2 / (1.04 * 64 * 9)))],
+    [("normal", 0.02), ("xavier", math.sqrt(2 / (64 * 9 + 32 * 9))), ("he", math.sqrt(2 / (1.25 * 64 * 9)))],
 )
 def test_first_weights_of_a_convolution(how, std):
-    layer = drawn(how, nn.Conv2d(64, 32, 3), slope=0.2)
+    layer = drawn(how, nn.Conv2d(64, 32, 3), slope=0.5)
     assert_close(layer.weight.std().item(), std, rtol=0.03, atol=0)
     assert abs(layer.weight.mean().item()) < 0.03 * std
     assert not layer.bias.any()
@@ -278,6 +286,14 @@ def test_default_leaves_the_weights_alone():
     layer = nn.Linear(3, 3)
     before = layer.weight.clone()
     assert_close(drawn("default", layer).weight, before, rtol=0, atol=0)
+
+
+def test_translator_blocks_add_to_their_input():
+    torch.manual_seed(0)
+    block, x = NormalisedBlock(4, "instance"), torch.randn(2, 4, 5, 5)
+    nn.init.zeros_(block.norm.weight)
+    nn.init.constant_(block.norm.bias, 0.5)
+    assert_close(block(x), x + 0.5)
 
 
 def test_residual_blocks_start_as_the_identity_at_fixup_scale():

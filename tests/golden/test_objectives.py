@@ -117,13 +117,13 @@ SPECS = (
 @pytest.mark.parametrize("spec", SPECS)
 def test_equilibrium_is_the_minimum_at_equal_scores(spec):
     objective = OBJECTIVES.build(spec)
-    c = torch.linspace(-8, 8, 320_001)
+    c = torch.linspace(-8, 8, 16_001)
     if "average" in spec:  # one row of equal scores at a time: a batch of different c would not be an equilibrium
         c = torch.linspace(-2, 2, 9)
         lowest = min(float(objective.discriminator(v[None], v[None]).min()) for v in c)
     else:
         lowest = float(objective.discriminator(c, c).min())
-    assert abs(objective.equilibrium() - lowest) < 1e-8
+    assert abs(objective.equilibrium() - lowest) < 1e-6
 
 
 def test_known_equilibria():

@@ -115,8 +115,8 @@ def test_zero_gradient_gives_numbers(spec, play, linear):
     assert again.isfinite().all()
 
 
-def mixes(play, spec: str, seed: int = 0, n: int = 6) -> torch.Tensor:
-    """The ε of every row, read off D's inputs: reals are ones and fakes zeros, so x̂ = ε everywhere."""
+def judged_points(play, spec: str, seed: int = 0, n: int = 6) -> torch.Tensor:
+    """The points D was asked about where reals are 1 and fakes 3: x̂ = ε + 3(1 − ε) = 3 − 2ε."""
     seen = []
 
     class Spy(nn.Module):
@@ -125,28 +125,28 @@ def mixes(play, spec: str, seed: int = 0, n: int = 6) -> torch.Tensor:
             return x.flatten(1).sum(1)
 
     regularizer = REGULARIZERS.build(spec)
-    regularizer(play(Spy(), torch.ones(n, 2, 2), torch.zeros(n, 2, 2), seed=seed))
+    regularizer(play(Spy(), torch.ones(n, 2, 2), torch.full((n, 2, 2), 3.0), seed=seed))
     return seen[-1]
 
 
 def test_every_sample_has_its_own_epsilon(play):
-    points = mixes(play, "wgan-gp", n=64)
-    eps = points[:, 0, 0]
-    assert_close(points, eps[:, None, None].expand_as(points))  # one for all pixels of a sample
+    mix = (3 - judged_points(play, "wgan-gp", n=64)) / 2
+    eps = mix[:, 0, 0]
+    assert_close(mix, eps[:, None, None].expand_as(mix))  # one for all pixels of a sample
     assert len(eps.unique()) == 64
     assert 0 <= eps.min() < 0.1
     assert 0.9 < eps.max() <= 1
 
 
 def test_points_are_reproducible_and_change_with_the_draw(play):
-    assert_close(mixes(play, "wgan-gp"), mixes(play, "wgan-gp"), rtol=0, atol=0)
-    assert (mixes(play, "wgan-gp") != mixes(play, "wgan-gp", seed=1)).all()
+    assert_close(judged_points(play, "wgan-gp"), judged_points(play, "wgan-gp"), rtol=0, atol=0)
+    assert (judged_points(play, "wgan-gp") != judged_points(play, "wgan-gp", seed=1)).all()
     # A share takes the first rows of the same points.
-    assert_close(mixes(play, "wgan-gp(share=0.5)"), mixes(play, "wgan-gp")[:3], rtol=0, atol=0)
+    assert_close(judged_points(play, "wgan-gp(share=0.5)"), judged_points(play, "wgan-gp")[:3], rtol=0, atol=0)
 
 
 def test_noisy_points_lie_around_reals(play):
-    noise = mixes(play, "dragan(noise=0.2)", n=400) - 1
+    noise = judged_points(play, "dragan(noise=0.2)", n=400) - 1
     assert abs(noise.mean()) < 0.02
     assert abs(noise.std() - 0.2) < 0.01
     assert len(noise.unique()) > 1590  # every number its own

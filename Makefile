@@ -1,0 +1,50 @@
+# Two commands for newcomers: `make demo` trains a generator of digits, `make test` runs the tests.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
+export MPLCONFIGDIR := $(CURDIR)/.venv/matplotlib
+
+.PHONY: help demo test bench lint faults mutants clean
+
+help:
+	@echo "make demo     install and train a generator of handwritten digits, about two minutes"
+	@echo "make test     install and run the tests"
+	@echo "make lint     ruff and mypy"
+	@echo "make faults   hundreds of kills, bit flips and full disks"
+	@echo "make mutants  break the losses on purpose and see every edit caught"
+	@echo "make bench    speed beside the plain tutorial loop"
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) -e .
+	@touch $@
+
+.venv/tested: .venv/installed
+	$(PIP) -e '.[test]'
+	@touch $@
+
+demo: .venv/installed
+	$(BIN)/gannet train quick data=digits
+
+# Each of the parallel processes uses one torch thread: two that spin at the same barriers wait for each other.
+test: .venv/tested
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+lint: .venv/tested
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+faults: .venv/tested
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests -m slow -q
+	OMP_NUM_THREADS=1 $(BIN)/python tools/faults.py
+
+mutants: .venv/tested
+	OMP_NUM_THREADS=1 $(BIN)/python tools/mutants.py
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/overhead.py
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache
