@@ -11,7 +11,6 @@ import importlib.util
 import json
 import shlex
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 
 from gannet.core import registry, world
 from gannet.core.errors import CheckpointError, DataError, ResourceError, UsageError, unknown
-from gannet.core.experiment import Experiment, Resolved, preset_names, preset_text, read_yaml, resolve, split_overrides
+from gannet.core.experiment import Experiment, Resolved, preset_names, preset_text, resolve, split_overrides
 from gannet.core.spec import Spec
 from gannet.core.types import DataSpec, Field, Source, Task
 from gannet.data.array import ArraySource
@@ -107,15 +106,16 @@ def resume(
 ) -> tuple[Run, Outcome]:
     """Go on with a run from its last checkpoint, with its recorded schedules. Only when and where it stops, logs and
     computes may be overridden."""
-    loaded = load_plugins(plugins)
+    load_plugins(plugins)
     found = Run.open(Path(run))
-    pairs = split_overrides(overrides, problems := [])
+    problems: list[str] = []
+    pairs = split_overrides(overrides, problems)
     if problems:
         raise UsageError("\n".join(problems))
     refused = [key for key, _ in pairs if key.split(".")[0] not in RESUMABLE]
     if refused:
         raise UsageError(
-            f"{', '.join(refused)} cannot change when a run goes on; allowed: {', '.join(f'{k}.…' for k in RESUMABLE)}. "
+            f"{', '.join(refused)} cannot change when a run goes on; allowed: {', '.join(RESUMABLE)}. "
             f"To start a new run from these weights: gannet train {found.experiment} from={run} {refused[0]}=…"
         )
     experiment = resolve(str(found.experiment), dict(pairs)).experiment
@@ -213,8 +213,8 @@ def _same_data(run: Run, game: Game) -> None:
     recorded = _facts(run)["data"]["fingerprint"]
     if recorded != game.source.fingerprint():
         raise DataError(
-            f"{run.path} was trained on other data (fingerprint {recorded}, now {game.source.fingerprint()}). Restore the "
-            f"data it names, or start a new run from its weights: gannet train {run.experiment} from={run.path}"
+            f"{run.path} was trained on other data (fingerprint {recorded}, now {game.source.fingerprint()}). "
+            f"Restore the data it names, or start a new run from its weights: gannet train {run.experiment} from={run.path}"
         )
 
 
@@ -247,7 +247,8 @@ def load_plugins(paths: tuple[str, ...]) -> dict[str, str]:
             raise UsageError(f"--plugin {name}: there is no such file.")
         hashes[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
         spec = importlib.util.spec_from_file_location(f"gannet_plugin_{number}_{path.stem}", path)
-        assert spec is not None and spec.loader is not None
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         try:
             spec.loader.exec_module(module)
@@ -266,7 +267,7 @@ class Model:
         self.run, self.task, self.experiment, self.data, self.checkpoint = run, task, experiment, data, name
 
     def sample(self, n: int = 64, seed: int = 0, label: int | str | None = None, truncation: float = 1.0) -> np.ndarray:
-        """`n` samples: uint8 `[n, H, W, C]` for images, float32 `[n, D]` otherwise. The same seed gives the same bytes."""
+        """`n` samples: uint8 `[n, H, W, C]` for images, else float32 `[n, D]`. One seed, one result, to the byte."""
         x = self.tensor(n, seed, label, truncation)
         return to_uint8(x) if self.data.kind == "image" else x.numpy()
 
@@ -422,9 +423,10 @@ class GAN:
             more = {"stop.samples": done + samples} if samples is not None else {"stop.minutes": minutes}
             self.run, self.outcome = resume(self.run.path, more, (), console, self.source, self.modules)
             return self
-        stop = {k: v for k, v in (("stop.minutes", minutes), ("stop.samples", samples)) if v is not None}
-        if samples is not None and minutes is None:
-            stop["stop.minutes"] = None  # the preset's own limit is replaced, not joined
+        # Samples replace the preset's own minutes, they do not join them.
+        stop: dict[str, Any] = {"stop.minutes": minutes} if minutes is not None or samples is not None else {}
+        if samples is not None:
+            stop["stop.samples"] = samples
         resolved = resolve(self.preset, {**self.overrides, **stop}, origin="Python")
         if self.source is not None:
             resolved = Resolved(resolved.experiment.model_copy(update={"data": Spec("memory")}), resolved.origins)
@@ -441,7 +443,7 @@ class GAN:
         return self._model
 
     def sample(self, n: int = 64, seed: int = 0, label: int | str | None = None, truncation: float = 1.0) -> np.ndarray:
-        """`n` samples: uint8 `[n, H, W, C]` for images, float32 `[n, D]` otherwise; the same seed gives the same bytes."""
+        """`n` samples: uint8 `[n, H, W, C]` for images, else float32 `[n, D]`. One seed, one result, to the byte."""
         return self.model.sample(n, seed, label, truncation)
 
     def save(self, path: str | Path) -> Path:

@@ -53,7 +53,7 @@ class Problems(UsageError):
 
 
 def nearest(received: str, allowed: Iterable[str]) -> list[str]:
-    """The up to three allowed names closest to `received`, best first; a missing or doubled letter is enough to find it."""
+    """The up to three allowed names closest to `received`, best first."""
     names = list(allowed)
     lowered = {name.lower().replace("_", "-"): name for name in names}
     wanted = received.lower().replace("_", "-")

@@ -215,7 +215,7 @@ def read_yaml(text: str, where: str) -> dict[str, Any]:
     if len(text) > MAX_YAML:
         raise UsageError(f"{where}: {len(text):,} characters; an experiment has at most {MAX_YAML:,}.")
     try:
-        tree = yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
+        tree = yaml.load(text, Loader=_Loader)  # a SafeLoader
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}" if mark else ""
@@ -380,7 +380,7 @@ def _set(node: Any, keys: list[str], value: Any, path: str, origin: str) -> None
     if len(rest) > 1 and head in ("regularizers", "constraints", "augment") and rest[0] not in child:
         present = ", ".join(child) or "none"
         raise UsageError(
-            f"{path}: there is no {head[:-1] if head.endswith('s') else head} '{rest[0]}' in this experiment ({origin}). "
+            f"{path}: there is no {head.removesuffix('s')} '{rest[0]}' in this experiment ({origin}). "
             f"Present: {present}. Add one with {head}.{rest[0]}={rest[0]}(…)."
         )
     child = dict(child)

@@ -22,7 +22,7 @@ def mix(*parts: int | str) -> int:
     """A 63-bit seed from any number of integers and words (SplitMix64's finaliser, chained)."""
     state = 0x9E3779B97F4A7C15
     for part in parts:
-        values = [part] if isinstance(part, int) else list(part.encode()) + [-1]
+        values = [part] if isinstance(part, int) else [*part.encode(), -1]
         for value in values:
             state = (state ^ (value & _MASK)) & _MASK
             state = (state + 0x9E3779B97F4A7C15) & _MASK

@@ -1,4 +1,4 @@
-"""A Round: what one comparison became this turn. Regularizers, terms and diagnostics read Rounds; nothing writes them."""
+"""A Round: what one comparison became this turn. Regularizers, terms and diagnostics read it; nothing writes it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Round:
     """One comparison as it was judged.
 
     `real` and `fake` are the inputs before augmentation, the points at which penalties differentiate; `verdicts` holds
-    what the discriminator said of each side (a side that was not judged is absent); `judge(inputs, side="real")` asks the
-    same discriminator about other points, through the augmentation that side's first rows went through; `player` is
-    whose turn it is.
+    what the discriminator said of each side (a side that was not judged is absent); `judge(inputs, side="real")` asks
+    the same discriminator about other points, through the augmentation that side's first rows went through; `player`
+    is whose turn it is.
     """
 
     comparison: Comparison

@@ -55,7 +55,8 @@ def pick_device(name: str) -> torch.device:
         raise UsageError(unknown("device", name, ["auto", "cpu", "cuda", "mps"]))
     if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
         raise UsageError(
-            f"device={name}: this machine or this build of PyTorch has none. Use device=auto; `gannet doctor` shows what is there."
+            f"device={name}: this machine or this build of PyTorch has none. "
+            "Use device=auto; `gannet doctor` shows what is there."
         )
     return torch.device(name)
 
@@ -154,8 +155,8 @@ def check(game: Game) -> None:
     for name, regularizer in game.regularizers.items():
         if regularizer.per_sample and coupled:
             problems.append(
-                f"regularizers.{name} is a per-sample penalty, and {', '.join(coupled)} has layers that couple the batch "
-                f"(batch norm), so its gradient is not one sample's. Set discriminator.norm=none, or instance or layer norm."
+                f"regularizers.{name} is a per-sample penalty, and {', '.join(coupled)} has layers that couple the "
+                f"batch (batch norm), so its gradient is not one sample's. Set discriminator.norm=none, instance or layer."
             )
         if "latent" in regularizer.needs and not any(getattr(m, "maps_latent", False) for m in game.networks.values()):
             problems.append(
@@ -166,13 +167,13 @@ def check(game: Game) -> None:
     parts = world.size() * experiment.accumulate
     if experiment.batch % parts:
         problems.append(
-            f"batch={experiment.batch} cannot be split evenly over {world.size()} processes × accumulate={experiment.accumulate}. "
-            f"Nearest: batch={max(1, experiment.batch // parts) * parts} or {(experiment.batch // parts + 1) * parts}."
+            f"batch={experiment.batch} cannot be split evenly over {world.size()} processes × "
+            f"accumulate={experiment.accumulate}. Nearest: batch={max(1, experiment.batch // parts) * parts} or {(experiment.batch // parts + 1) * parts}."
         )
     if experiment.share != "nothing" and experiment.accumulate > 1:
         problems.append(
-            f"share={experiment.share} keeps the fakes of one batch for both players, and accumulate={experiment.accumulate} "
-            "makes several. Set share=nothing, or accumulate=1."
+            f"share={experiment.share} keeps the fakes of one batch for both players, and "
+            f"accumulate={experiment.accumulate} makes several. Set share=nothing, or accumulate=1."
         )
     if game.augmentations and game.source.spec.kind != "image":
         problems.append(

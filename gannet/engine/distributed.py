@@ -96,7 +96,7 @@ def mean_over_processes(values: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def average_buffers(modules: list[nn.Module]) -> None:
-    """Average batch norm's local statistics over processes; done at commits, so that what is written is what goes on."""
+    """Average batch norm's local statistics over processes, at commits: what is written is what goes on."""
     if world.size() == 1:
         return
     for module in modules:

@@ -14,7 +14,7 @@ ARMED = 0.15  # share of the run before which a young generator's low spread is 
 
 
 def p_above(real: Tensor, fake: Tensor) -> float:
-    """P(D(real) > D(fake)) over all pairs of two `[B]` score vectors, ties counting half: ½ = cannot tell, 1 = always."""
+    """P(D(real) > D(fake)) over all pairs of two `[B]` score vectors, ties half: ½ = cannot tell, 1 = always."""
     difference = real[:, None] - fake[None, :]
     return float((difference > 0).float().mean() + 0.5 * (difference == 0).float().mean())
 
@@ -53,7 +53,7 @@ class Health:
         return means
 
     def alarms(self, record: dict[str, Any], share: float) -> list[str]:
-        """New alarms after this log line, as sentences; an alarm stands until its signal has been good `WINDOW` times."""
+        """New alarms after this log line; one stands until its signal has been good `WINDOW` times."""
         if share < ARMED:
             return []
         signals = {

@@ -18,6 +18,8 @@ class Recipe(ABC):
     """How to make an optimiser: a learning-rate schedule and the algorithm's own constants."""
 
     lr: Schedule
+    factor: float = 1.0
+    """What the rate is multiplied by, for lazy penalties."""
 
     @abstractmethod
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer: ...
@@ -64,7 +66,6 @@ class AdamW(Recipe):
         decay: float = 0.01,
     ):
         self.lr, self.betas, self.eps, self.decay = schedule_from(lr), check_betas(betas), eps, decay
-        self.factor = 1.0
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.AdamW(
@@ -78,7 +79,6 @@ class RMSProp(Recipe):
 
     def __init__(self, *, lr: Schedule = Constant(5e-5), decay: float = 0.99, eps: float = 1e-8):  # noqa: B008  frozen
         self.lr, self.decay, self.eps = schedule_from(lr), decay, eps
-        self.factor = 1.0
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.RMSprop(parameters, lr=1.0, alpha=self.decay, eps=self.eps)
@@ -90,7 +90,6 @@ class SGD(Recipe):
 
     def __init__(self, *, lr: Schedule = Constant(0.01), momentum: float = 0.0):  # noqa: B008  frozen
         self.lr, self.momentum = schedule_from(lr), momentum
-        self.factor = 1.0
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.SGD(parameters, lr=1.0, momentum=self.momentum, fused=True)

@@ -77,7 +77,7 @@ def restore(trainer: Trainer, tensors: Tensors, state: dict[str, Any]) -> None:
 
 
 def load_weights(modules: nn.ModuleDict | dict[str, nn.Module], tensors: dict[str, Tensor], whose: str) -> None:
-    """Load `role.parameter` tensors strictly; any missing, unexpected or misshapen one is a `CheckpointError` that lists them."""
+    """Load `role.parameter` tensors strictly: a missing, unexpected or misshapen one is a `CheckpointError`."""
     wanted = _flat(modules)
     problems = [f"missing     {k} {tuple(v.shape)}" for k, v in wanted.items() if k not in tensors]
     problems += [f"unexpected  {k} {tuple(v.shape)}" for k, v in tensors.items() if k not in wanted]
@@ -91,7 +91,7 @@ def load_weights(modules: nn.ModuleDict | dict[str, nn.Module], tensors: dict[st
         listed = "\n  ".join(problems[:10])
         raise CheckpointError(
             f"the weights of {whose} do not fit these networks:\n  {listed}{more}\n"
-            "Use the generator and discriminator settings they were trained with; experiment.yaml beside them says which."
+            "Use the network settings they were trained with; the experiment.yaml beside them says which."
         )
     with torch.no_grad():
         for key, value in wanted.items():

@@ -102,7 +102,8 @@ class Trainer:
         self.last_commit = started
         budget = Budget(self)
         self.console.start(self.planned or 0, "samples")
-        profiler = Profiler(self.run.path / "profile") if self.experiment.profile and self.writes else None
+        run = self.run
+        profiler = Profiler(run.path / "profile") if self.experiment.profile and run and self.writes else None
         if self.clock.step == 0 and self.committed is None:
             self._record("note", text=f"start: {self.game.parameter_counts()}")
             self._commit()

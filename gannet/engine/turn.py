@@ -47,7 +47,7 @@ class Report:
 
 @dataclass
 class Shared:
-    """What the discriminator's turn hands to the generator's: the batch, the fakes with their graph, the real verdicts."""
+    """What one player's turn leaves to the next: the batch, the fakes with their graph, the verdicts on reals."""
 
     batch: Batch
     generated: Generated
@@ -94,7 +94,8 @@ class Table:
         optimiser = self.optimisers[name]
         optimiser.zero_grad(set_to_none=True)
         inherited, self.shared = self.shared, None
-        report, means = Report(), {}
+        report = Report()
+        means: dict[str, Tensor] = {}
         for micro in range(experiment.accumulate):
             batch, generated, draw, positions = self._generate(name, player, clock, micro, share_with, inherited)
             self._free_only(player.roles)

@@ -38,12 +38,16 @@ class Synthesis(Task):
     def players(self) -> dict[str, Player]:
         return {"discriminator": Player(("discriminator",)), "generator": Player(("generator",))}
 
+    @property
+    def latent(self) -> int:
+        return int(self.networks["generator"].latent)  # type: ignore[arg-type]
+
     def labels(self, batch: Batch) -> Tensor | None:
         return batch["y"] if self.view.classes else None
 
     def generate(self, batch: Batch, draw: Draw) -> Generated:
         generator = self.networks["generator"]
-        z = draw.normal(generator.latent)  # [B, latent]
+        z = draw.normal(self.latent)  # [B, latent]
         return Generated(generator(z, self.labels(batch)), z)
 
     def comparisons(self, batch: Batch, generated: Generated) -> list[Comparison]:
@@ -55,7 +59,7 @@ class Synthesis(Task):
     ) -> Tensor:
         """Truncation scales the latent, z ← ψ·z (Brock et al. 2019 resample; scaling keeps one seed one picture)."""
         generator = self.networks["generator"]
-        z = draw.normal(generator.latent) * truncation
+        z = draw.normal(self.latent) * truncation
         if not self.view.classes:
             if y is not None:
                 raise UsageError("this generator was trained without labels; leave the label out.")
