@@ -211,10 +211,11 @@ def _facts(run: Run) -> dict[str, Any]:
 
 def _same_data(run: Run, game: Game) -> None:
     recorded = _facts(run)["data"]["fingerprint"]
-    if recorded != game.source.fingerprint():
+    now = game.source.fingerprint()
+    if recorded != now:
         raise DataError(
-            f"{run.path} was trained on other data (fingerprint {recorded}, now {game.source.fingerprint()}). "
-            f"Restore the data it names, or start a new run from its weights: gannet train {run.experiment} from={run.path}"
+            f"{run.path} was trained on other data (fingerprint {recorded}, now {now}). "
+            f"Restore that data, or start a new run from its weights: gannet train {run.experiment} from={run.path}"
         )
 
 

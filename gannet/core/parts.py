@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from torch import Tensor, nn
 
+from gannet.core.errors import UsageError
 from gannet.core.random import Draw
 from gannet.core.round import Round
 from gannet.core.schedule import Schedule, schedule_from
@@ -61,6 +62,8 @@ class Regularizer(nn.Module):
 
     def __init__(self, weight: Schedule | float = 1.0, every: int = 1):
         super().__init__()
+        if every < 1:
+            raise UsageError(f"every={every}: a term is due on every k-th turn, k at least 1.")
         self.weight = schedule_from(weight)
         self.every = every
 

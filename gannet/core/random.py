@@ -116,11 +116,22 @@ class Draw:
         return rows.to(self.device)
 
 
-_CURRENT: ContextVar[Draw | None] = ContextVar("gannet_draw", default=None)
+class Stacked:
+    """The draws of several groups of rows judged in one forward: each group gets the numbers it would get alone."""
+
+    def __init__(self, draws: Sequence[Draw]):
+        self.draws = draws
+
+    def for_rows(self, rows: int, *shape: int, kind: str = "normal") -> Tensor:
+        each = rows // len(self.draws)
+        return torch.cat([draw.for_rows(each, *shape, kind=kind) for draw in self.draws])
 
 
-def current() -> Draw:
-    """The draw installed for this forward: layers (dropout, style noise), regularizers and augmentations use it."""
+_CURRENT: ContextVar[Draw | Stacked | None] = ContextVar("gannet_draw", default=None)
+
+
+def current() -> Draw | Stacked:
+    """The draw installed for this forward; layers (dropout, style noise) ask it `for_rows`."""
     draw = _CURRENT.get()
     if draw is None:
         raise RuntimeError("no draw is installed; wrap the call in gannet.core.random.installed(draw)")
@@ -128,10 +139,10 @@ def current() -> Draw:
 
 
 @contextlib.contextmanager
-def installed(draw: Draw) -> Iterator[Draw]:
+def installed(draw: Draw | Stacked) -> Iterator[None]:
     """Make `draw` the current one inside the block."""
     token = _CURRENT.set(draw)
     try:
-        yield draw
+        yield
     finally:
         _CURRENT.reset(token)

@@ -152,6 +152,8 @@ def coerce(value: Any, wanted: Any, where: str) -> Any:
         )
     if origin is typing.Literal:
         text = value.name if isinstance(value, Spec) and not value.args and not value.positional else value
+        if text is None and "none" in inner:  # spec text reads the word none as the value
+            return "none"
         if text in inner and isinstance(text, bool) == any(text is i for i in inner if isinstance(i, bool)):
             return text
         raise UsageError(unknown("value", str(text), [str(i) for i in inner], where))

@@ -156,19 +156,21 @@ def check(game: Game) -> None:
         if regularizer.per_sample and coupled:
             problems.append(
                 f"regularizers.{name} is a per-sample penalty, and {', '.join(coupled)} has layers that couple the "
-                f"batch (batch norm), so its gradient is not one sample's. Set discriminator.norm=none, instance or layer."
+                f"batch (batch norm), so its gradient is not one sample's. "
+                "Set discriminator.norm=none, instance or layer."
             )
         if "latent" in regularizer.needs and not any(getattr(m, "maps_latent", False) for m in game.networks.values()):
             problems.append(
-                f"regularizers.{name} measures paths in the space of a mapping network, and generator {experiment.generator.name} has none. "
-                f"Remove regularizers.{name}, or use a generator with a mapping network."
+                f"regularizers.{name} measures paths in the space of a mapping network, and generator "
+                f"{experiment.generator.name} has none. Remove regularizers.{name}, or use one with a mapping network."
             )
     problems += [f"clip.{n} must be above 0, got {limit}." for n, limit in experiment.clip.items() if not limit > 0]
     parts = world.size() * experiment.accumulate
+    low = experiment.batch // parts
     if experiment.batch % parts:
         problems.append(
             f"batch={experiment.batch} cannot be split evenly over {world.size()} processes × "
-            f"accumulate={experiment.accumulate}. Nearest: batch={max(1, experiment.batch // parts) * parts} or {(experiment.batch // parts + 1) * parts}."
+            f"accumulate={experiment.accumulate}. Nearest: batch={max(1, low) * parts} or {(low + 1) * parts}."
         )
     if experiment.share != "nothing" and experiment.accumulate > 1:
         problems.append(

@@ -115,7 +115,13 @@ def restore(optimiser: torch.optim.Optimizer, names: list[str], tensors: dict[st
     optimiser.state.clear()
     for name, parameter in zip(names, optimiser.param_groups[0]["params"], strict=True):
         if name in found:
-            optimiser.state[parameter] = {
-                k: v.clone() if k == "step" and not optimiser.defaults.get("fused") else v.clone().to(parameter.device)
-                for k, v in found[name].items()
-            }
+            fused = bool(optimiser.defaults.get("fused"))
+            optimiser.state[parameter] = {k: _placed(k, v, parameter, fused) for k, v in found[name].items()}
+
+
+def _placed(key: str, value: Tensor, parameter: nn.Parameter, fused: bool) -> Tensor:
+    """A copy of a stored tensor as the optimiser keeps it beside `parameter`."""
+    if key == "step":
+        return value.clone().to(parameter.device) if fused else value.clone()
+    # In another memory layout than its parameter's, kernels would round differently than before the restart.
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -17,7 +17,7 @@ from torch.profiler import record_function
 
 from gannet.core import world
 from gannet.core.parts import Advancing, Regularizer, RoundRegularizer, WeightRegularizer, couples_batch
-from gannet.core.random import Draw, installed
+from gannet.core.random import Draw, Stacked, installed
 from gannet.core.round import Round, Side
 from gannet.core.types import Batch, Clock, Comparison, Generated, Inputs, Player, Verdict, sum_entries
 from gannet.engine.assembly import Game
@@ -238,7 +238,7 @@ class Table:
                         chunk = augmentation(chunk, rows.child(kind if augmentation.sync else f"{kind}/{part}"))
                     pieces.append(chunk)
                 x = torch.cat(pieces)
-            with installed(rows.child("layers/" + "+".join(sides))), self._precision(low):
+            with installed(Stacked([rows.child(f"layers/{part}") for part in sides])), self._precision(low):
                 verdict = module(x, inputs.y, inputs.given)
             return verdict.map(lambda t: t.to(game.dtype)) if low and game.experiment.precision == "bf16" else verdict
 

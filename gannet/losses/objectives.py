@@ -28,16 +28,16 @@ from torch.nn.functional import relu, softplus
 from gannet.core.errors import UsageError
 from gannet.core.parts import Objective
 from gannet.core.registry import OBJECTIVES
+from gannet.core.world import gather_rows
 
-# Spec text reads the word none as None.
-Pairing = Literal["none", "paired", "average", None]
+Pairing = Literal["none", "paired", "average"]
 
 
 class Game(Objective):
     """The table above. Scores `[B, …]` in, losses of the same shape out; two shapes that differ are a `UsageError`."""
 
     def __init__(self, pairing: Pairing):
-        self.pairing = pairing or "none"
+        self.pairing = pairing
         self.wants_real = self.pairing != "none"
         self.pairs_rows = self.pairing == "paired"
 
@@ -63,7 +63,7 @@ class Game(Objective):
             return self.on_real(real) + self.on_fake(fake)
         if self.pairing == "paired":
             return self.on_real(real - fake)
-        return self.on_real(real - fake.mean(0)) + self.on_fake(fake - real.mean(0))
+        return self.on_real(real - average(fake)) + self.on_fake(fake - average(real))
 
     def generator(self, real: Tensor | None, fake: Tensor) -> Tensor:
         if self.pairing == "none":
@@ -71,7 +71,7 @@ class Game(Objective):
         real = _judged(real, fake)
         if self.pairing == "paired":
             return self.on_generated(fake - real)
-        return self.on_generated(fake - real.mean(0)) + self.on_generated(fake.mean(0) - real)
+        return self.on_generated(fake - average(real)) + self.on_generated(average(fake) - real)
 
     def equilibrium(self) -> float:
         # A relative game compares equal scores at 0, whatever their common value.
@@ -81,6 +81,11 @@ class Game(Objective):
         if self.pairing == "paired":
             return float(self.on_real(zero))
         return float(self.on_real(zero) + self.on_fake(zero))
+
+
+def average(scores: Tensor) -> Tensor:
+    """The mean over the batch of every process, position by position, with its graph."""
+    return gather_rows(scores).mean(0)
 
 
 class Logistic(Game):

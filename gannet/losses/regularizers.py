@@ -24,6 +24,7 @@ from gannet.core.spec import Spec
 from gannet.core.types import Inputs, sum_entries
 from gannet.losses.constraints import Player, filters, weights
 from gannet.losses.gradient_penalty import safe_sqrt
+from gannet.core.world import gather_rows
 
 
 @REGULARIZERS.register("lecam")
@@ -130,7 +131,9 @@ class FeatureMatching(RoundRegularizer):
                 "feature-matching compares inner activations, but this discriminator reports none in Verdict.features. "
                 "Choose one that does, or leave feature-matching out."
             )
-        return sum_entries([(a.mean(0) - b.mean(0)).square().sum() for a, b in zip(real, fake, strict=True)])
+        return sum_entries(
+            [(gather_rows(a).mean(0) - gather_rows(b).mean(0)).square().sum() for a, b in zip(real, fake, strict=True)]
+        )
 
 
 @REGULARIZERS.register("path-length")

@@ -36,17 +36,17 @@ class Cycle(Task):
     @property
     def roles(self) -> dict[str, Role]:
         there, back = self.data.seen_as(labels=False), self.data.seen_as("given", "x", labels=False)
-        roles = {"forward": Role("translator", "generator", there), "backward": Role("translator", "generator", back)}
+        roles = {"to_x": Role("translator", "generator", there), "to_given": Role("translator", "generator", back)}
         judged = {name: self.data.seen_as(name, None, labels=False) for name in ("x", "given")}
         return roles | {f"judge_{name}": Role("discriminator", "discriminator", view) for name, view in judged.items()}
 
     def players(self) -> dict[str, Player]:
-        return {"discriminator": Player(("judge_x", "judge_given")), "generator": Player(("forward", "backward"))}
+        return {"discriminator": Player(("judge_x", "judge_given")), "generator": Player(("to_x", "to_given"))}
 
     def generate(self, batch: Batch, draw: Draw) -> Generated:
-        forward, backward = self.networks["forward"], self.networks["backward"]
-        x, back = forward(batch["given"]), backward(batch["x"])
-        return Translated(x=x, back=back, given_again=backward(x), x_again=forward(back))
+        to_x, to_given = self.networks["to_x"], self.networks["to_given"]
+        x, back = to_x(batch["given"]), to_given(batch["x"])
+        return Translated(x=x, back=back, given_again=to_given(x), x_again=to_x(back))
 
     def comparisons(self, batch: Batch, generated: Generated) -> list[Comparison]:
         sides = {"x": generated.x, "given": generated.back}  # type: ignore[attr-defined]
@@ -63,8 +63,8 @@ class Cycle(Task):
     ) -> Tensor:
         if given is None:
             raise UsageError("a translator needs pictures to translate; sample it from a source that has `given`.")
-        return self.networks["forward"](given)
+        return self.networks["to_x"](given)
 
     def preview(self, batch: Batch, draw: Draw, y: Tensor | None = None) -> list[tuple[str, Tensor]]:
-        there, back = self.networks["forward"](batch["given"]), self.networks["backward"](batch["x"])
+        there, back = self.networks["to_x"](batch["given"]), self.networks["to_given"](batch["x"])
         return [("given", batch["given"]), ("to x", there), ("x", batch["x"]), ("to given", back)]
