@@ -1,0 +1,109 @@
+"""Images a second of the engine beside the plain tutorial loop, at equal networks, batch 64, 1×32×32, EMA and logging on.
+
+Both train the same DCGAN pair with the same loss; rounds alternate, so drift of the machine falls on both alike.
+
+    python benchmarks/throughput.py [--rounds 5] [--seconds 8]
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from gannet.core.experiment import resolve
+from gannet.data.array import ArraySource
+from gannet.engine.assembly import assemble
+from gannet.engine.run import Run
+from gannet.engine.trainer import Trainer
+
+BATCH = 64
+
+
+class Plain:
+    """The loop everybody copies: separate real and fake passes, one set of fakes for both turns, Adam, no EMA."""
+
+    def __init__(self, generator: nn.Module, discriminator: nn.Module, images: torch.Tensor):
+        self.generator, self.discriminator, self.images = generator, discriminator, images
+        self.g = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
+        self.d = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
+
+    def step(self) -> None:
+        real = self.images[torch.randint(len(self.images), (BATCH,))]
+        ones, zeros = torch.ones(BATCH), torch.zeros(BATCH)
+        self.d.zero_grad()
+        binary_cross_entropy_with_logits(self.discriminator(real).score[0], ones).backward()
+        fake = self.generator(torch.randn(BATCH, 100))
+        binary_cross_entropy_with_logits(self.discriminator(fake.detach()).score[0], zeros).backward()
+        self.d.step()
+        self.g.zero_grad()
+        binary_cross_entropy_with_logits(self.discriminator(fake).score[0], ones).backward()
+        self.g.step()
+
+
+def engine(source: ArraySource, width: int, run: Path) -> Trainer:
+    overrides = {
+        "generator.width": width,
+        "discriminator.width": width,
+        "channels_last": True,
+        "stop.samples": 10**12,
+        "stop.minutes": None,
+        "evaluate.metrics": [],
+        "keep.log": 6400,
+    }
+    game = assemble(resolve("dcgan", overrides).experiment, source)
+    return Trainer(game, Run.at(run))
+
+
+def engine_step(trainer: Trainer) -> None:
+    trainer._step(False)
+    if trainer.crossed(trainer.experiment.keep.log):
+        trainer._log()
+
+
+def pace(step, seconds: float) -> float:
+    """Images a second over at least `seconds`."""
+    begun, steps = time.perf_counter(), 0
+    while time.perf_counter() - begun < seconds:
+        step()
+        steps += 1
+    return steps * BATCH / (time.perf_counter() - begun)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=8)
+    args = parser.parse_args()
+    pixels = np.random.default_rng(0).integers(0, 256, (4096, 32, 32), dtype=np.uint8)
+    source = ArraySource.from_arrays(pixels)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, medians of {args.rounds} alternating rounds")
+    print(f"{'widths':>12} {'plain loop':>12} {'gannet':>12} {'ratio':>7}   (images/s)")
+    for width in (32, 128):
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = engine(source, width, Path(folder) / "run")
+            twin = assemble(trainer.experiment.model_copy(update={"channels_last": False}), source)
+            networks = twin.task.networks.train()
+            images = source.split("train").take(torch.arange(3000))["x"]
+            plain = Plain(networks["generator"], networks["discriminator"], images)
+            for _ in range(3):
+                plain.step()
+                engine_step(trainer)
+            pairs = [
+                (pace(plain.step, args.seconds), pace(lambda t=trainer: engine_step(t), args.seconds))
+                for _ in range(args.rounds)
+            ]
+        slow, fast = (statistics.median(side) for side in zip(*pairs, strict=True))
+        ratio = statistics.median(b / a for a, b in pairs)
+        print(f"{width * 4}-{width * 2}-{width:<4} {slow:12.0f} {fast:12.0f} {ratio:6.2f}×", flush=True)
+
+
+if __name__ == "__main__":
+    main()
