@@ -11,6 +11,9 @@ import importlib.util
 import json
 import shlex
 import sys
+import tempfile
+import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,8 +22,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gannet import describe
 from gannet.core import registry, world
-from gannet.core.errors import CheckpointError, DataError, ResourceError, UsageError, unknown
+from gannet.core.errors import CheckpointError, DataError, GannetError, ResourceError, UsageError, unknown
 from gannet.core.experiment import Experiment, Resolved, preset_names, preset_text, resolve, split_overrides
 from gannet.core.spec import Spec
 from gannet.core.types import DataSpec, Field, Source, Task
@@ -36,6 +40,8 @@ from gannet.latent import sampling
 from gannet.metrics.evaluator import Evaluator
 
 Overrides = Mapping[str, Any] | list[str]
+IN_MEMORY = "(given in Python)"
+"""What an experiment says of arrays that have no file; only the program that holds them can go on training."""
 RESUMABLE = ("stop", "log", "device", "threads", "keep", "profile")
 """What may change when a run goes on; anything else would make it another run."""
 
@@ -72,10 +78,7 @@ def _train(
     _threads(experiment)
     with distributed.joined(pick_device(experiment.device)), _memory(experiment):
         game = assemble(experiment, source, modules)
-        if experiment.stop.samples is None and experiment.stop.minutes is None:
-            raise UsageError("nothing says when to stop. Set stop.samples=… or stop.minutes=….")
-        if experiment.start_from:
-            _start_from(game, experiment.start_from)
+        _startable(game)
         distributed.agree(
             game.device,
             experiment=experiment.hash(),
@@ -137,15 +140,21 @@ def resume(
                 make_scorer(game),
                 _loggers(experiment, found if writes else None, restored.state["samples"]),
             )
+            finished = any(r["kind"] == "stop" and r["reason"] == "samples" for r in found.read_log()[-1:])
             trainer.resume(restored)
             if writes:
                 for text in _changed_environment(found, game):
                     console.note(text)
-            stop = experiment.stop
-            if stop.samples is not None:
+            stop, keys = experiment.stop, {key for key, _ in pairs}
+            if "stop.samples" in keys and stop.samples is not None:
                 trainer.planned = stop.samples
-            elif any(key == "stop.minutes" for key, _ in pairs):
-                trainer.extend(60 * float(stop.minutes or 0))
+            elif "stop.minutes" in keys and stop.minutes is not None:
+                trainer.extend(60 * stop.minutes)
+            if trainer.planned is not None and trainer.clock.samples >= trainer.planned and finished:
+                raise UsageError(
+                    f"{found.path} is finished: it stopped at {trainer.clock.samples:,} samples, as planned. To go on: "
+                    f"gannet resume {found.path} stop.minutes=5, or stop.samples={2 * trainer.clock.samples}."
+                )
             return found, trainer.fit()
 
 
@@ -232,10 +241,14 @@ def _changed_environment(run: Run, game: Game) -> list[str]:
     return [f"resuming with {', '.join(different)}: the same samples in the same order, but not the same last bits"]
 
 
-def _start_from(game: Game, where: str) -> None:
-    """Begin from another run's weights (`from=RUN`)."""
-    found = checkpoint.latest(Run.open(Path(where)).checkpoints)
-    state.load_weights(game.networks, found.tensors["weights"], where)
+def _startable(game: Game) -> None:
+    """Refuse a run without an end, and begin from another run's weights where the experiment says so (`from=RUN`)."""
+    stop, where = game.experiment.stop, game.experiment.start_from
+    if stop.samples is None and stop.minutes is None:
+        raise UsageError("nothing says when to stop. Set stop.samples=… or stop.minutes=….")
+    if where:
+        found = checkpoint.latest(Run.open(Path(where)).checkpoints)
+        state.load_weights(game.networks, found.tensors["weights"], where)
 
 
 def load_plugins(paths: tuple[str, ...]) -> dict[str, str]:
@@ -315,15 +328,20 @@ def _dtype(experiment: Experiment) -> torch.dtype:
 
 def sample(
     run: str | Path,
-    out: str | Path,
+    out: str | Path | None = None,
     n: int = 64,
     seed: int = 0,
     label: int | str | None = None,
     truncation: float = 1.0,
     which: str = "latest",
 ) -> Path:
-    """Write `n` samples of a run to a grid (FILE.png), an array (FILE.npy) or one file each (a directory)."""
-    return save_samples(load(run, which).sample(n, seed, label, truncation), out)
+    """Write `n` samples of a run to a grid (FILE.png), an array (FILE.npy) or one file each (a directory); without
+    `out` to a grid, or for what is no image an array, among the samples of the run."""
+    model = load(run, which)
+    if out is None:
+        name = f"seed-{seed}" if label is None else f"seed-{seed}-class-{sampling.label_index(label, model.data)}"
+        out = model.run.samples / (name + (".png" if model.data.kind == "image" else ".npy"))
+    return save_samples(model.sample(n, seed, label, truncation), out)
 
 
 def spec_to_json(spec: DataSpec) -> dict[str, Any]:
@@ -372,6 +390,69 @@ def catalog(kind: str) -> list[tuple[str, str]]:
             title = f"{name} ({parts.kind})" if len(KINDS[kind]) > 1 else name
             rows.append((title, parts.describe(name) + (f" [{options}]" if options else "")))
     return rows
+
+
+def explain(preset: str, overrides: Overrides = (), plugins: tuple[str, ...] = ()) -> str:  # type: ignore[assignment]
+    """What an experiment is: players, equations, schedules and every value with its origin. Nothing is trained."""
+    load_plugins(plugins)
+    resolved = resolve(preset, overrides)
+    # On the meta device networks have shapes and no numbers: counting a large one's parameters costs nothing.
+    game = assemble(resolved.experiment.model_copy(update={"device": "meta"}))
+    comments = [line.lstrip("# ") for line in preset_text(preset).splitlines() if line.startswith("#")]
+    sections = {
+        "": [preset, *(f"  {line}" for line in comments), *describe.composition(game)],
+        "the game": describe.equations(game),
+        "schedules": describe.schedules(game),
+        "values": describe.values(resolved, game),
+    }
+    return "\n\n".join("\n".join([title, *lines] if title else lines) for title, lines in sections.items())
+
+
+def dry_run(
+    preset: str,
+    overrides: Overrides = (),  # type: ignore[assignment]
+    run: str | Path | None = None,
+    plugins: tuple[str, ...] = (),
+) -> str:
+    """What `train` would do: every value with its origin, the networks, memory and time from a trial of a few steps,
+    and where it would write. Nothing is written; whatever `train` would refuse is refused."""
+    load_plugins(plugins)
+    resolved = resolve(preset, overrides)
+    experiment = resolved.experiment
+    _threads(experiment)
+    with distributed.joined(pick_device(experiment.device)), _memory(experiment):
+        game = assemble(experiment)
+        _startable(game)
+        make_scorer(game)
+        where = describe.destination(experiment, run)
+        lines = [*describe.values(resolved, game), "", *describe.composition(game), ""]
+        lines += describe.forecast(experiment.stop, describe.trial(game), game.device)
+    return "\n".join([*lines, f"writes   {where}/ once it is started without --dry-run; nothing was written now"])
+
+
+def doctor() -> tuple[str, list[GannetError]]:
+    """What the machine offers, whether training works on it, and what is wrong."""
+    lines, problems = describe.machine(), []
+    for look in (describe.data, _self_test):
+        try:
+            lines += look()
+        except GannetError as error:
+            problems.append(error)
+    return "\n".join(lines), problems
+
+
+def _self_test() -> list[str]:
+    """Train a tiny GAN on the built-in digits in a temporary directory, load it and sample from it."""
+    began = time.monotonic()
+    short = {"data": "digits", "stop.samples": 640, "stop.minutes": None, "evaluate.metrics": []}
+    with tempfile.TemporaryDirectory(prefix="gannet-") as directory, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # alarms about ten steps of training mean nothing
+        _, outcome = train("gan", short, Path(directory) / "run")
+        pictures = load(Path(directory) / "run").sample(8)
+    took = time.monotonic() - began
+    return [
+        f"test     trained {outcome.samples:,} samples, committed, sampled {len(pictures)} pictures in {took:.1f} s"
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------ in Python
@@ -430,7 +511,8 @@ class GAN:
             stop["stop.samples"] = samples
         resolved = resolve(self.preset, {**self.overrides, **stop}, origin="Python")
         if self.source is not None:
-            resolved = Resolved(resolved.experiment.model_copy(update={"data": Spec("memory")}), resolved.origins)
+            named = Spec("array", (), {"path": IN_MEMORY})
+            resolved = Resolved(resolved.experiment.model_copy(update={"data": named}), resolved.origins)
         self.run, self.outcome = _train(resolved, self.where, {}, console, self.source, self.modules)
         return self
 

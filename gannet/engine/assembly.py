@@ -112,7 +112,7 @@ def build_task(
     problems: list[str] = []
     for name, role in task.roles.items():
         if modules and name in modules:
-            task.networks[name] = modules[name]
+            task.networks[name] = modules[name].train()  # sampling may have left it in evaluation mode
             continue
         spec = getattr(experiment, role.setting)
         try:

@@ -51,6 +51,7 @@ def capture(trainer: Trainer) -> tuple[Tensors, dict[str, Any]]:
         "best": trainer.best,
         "stale": trainer.stale,
         "scores": trainer.scores,
+        "done": {k: v for k, v in trainer.done.items() if k != "commit"},
     }
     return tensors, state
 
@@ -74,6 +75,7 @@ def restore(trainer: Trainer, tensors: Tensors, state: dict[str, Any]) -> None:
     trainer.planned, trainer.rollbacks, trainer.seconds = state["planned"], state["rollbacks"], state["seconds"]
     trainer.health.state = state["health"]
     trainer.best, trainer.stale, trainer.scores = state["best"], state["stale"], state["scores"]
+    trainer.done.update(state["done"])
 
 
 def load_weights(modules: nn.ModuleDict | dict[str, nn.Module], tensors: dict[str, Tensor], whose: str) -> None:

@@ -88,6 +88,8 @@ class Trainer:
         self.best: dict[str, Any] | None = None
         self.scores: dict[str, float] = {}
         self.grid: Path | None = None
+        self.shown: list[tuple[Tensor, Tensor]] = []  # reals and fakes of this step's last discriminator turn
+        self.done = dict.fromkeys(("score", "grid", "commit"), -1)  # at how many samples each was last done
         self.failed_commits = 0
         self.pace = [0.0, 0.0]  # samples and seconds of the steps since the last log line
         self.committed: Path | None = None
@@ -162,7 +164,7 @@ class Trainer:
         """Every player's turns once. Returns how many processes asked to stop."""
         players = list(self.game.players.items())
         consumed, votes = 0, 0
-        self.before = self.clock.samples
+        self.before, self.shown = self.clock.samples, []
         for index, (name, player) in enumerate(players):
             clock = replace(self.clock, turn=self.table.turns[name])
             if not player.when(clock):
@@ -217,7 +219,8 @@ class Trainer:
 
     def _log(self) -> None:
         record: dict[str, Any] = self.health.flush()
-        record["spread"] = sum(spread(r, f) for r, f in self.shown) / len(self.shown)
+        if self.shown:
+            record["spread"] = sum(spread(r, f) for r, f in self.shown) / len(self.shown)
         record["p_real_above_fake/heldout"] = self._heldout()
         record["images_per_second"] = self.pace[0] / max(1e-9, self.pace[1])
         self.pace = [0.0, 0.0]
@@ -248,6 +251,7 @@ class Trainer:
     @torch.no_grad()
     def _show(self) -> None:
         """The sample grid from fixed latents, with the averaged weights, beside held-out reals."""
+        self.done["grid"] = self.clock.samples
         if not self.writes or self.run is None:
             return
         count = min(PREVIEW if self.game.source.spec.kind == "image" else 1000, len(self.heldout.data))
@@ -288,6 +292,7 @@ class Trainer:
     def _score(self) -> bool:
         """Score the averaged weights; whether they are the best so far."""
         assert self.scorer is not None
+        self.done["score"] = self.clock.samples
         if world.rank() != 0:
             return False
         self.scores = self.scorer.score(self.generate)
@@ -320,7 +325,7 @@ class Trainer:
         self.console.update(record)
         self.loggers.log(record)
 
-    def _commit(self, best: bool = False) -> None:
+    def _commit(self, best: bool = False, last: bool = False) -> None:
         self.last_commit = time.monotonic()
         if not self.writes or self.run is None:
             return
@@ -334,11 +339,12 @@ class Trainer:
             )
         except ResourceError as error:
             self.failed_commits += 1
-            if self.failed_commits >= 3:
+            if last or self.failed_commits >= 3:
                 raise
             self.console.alarm(f"{error} Training goes on; {3 - self.failed_commits} more failures end it.")
             return
         self.failed_commits = 0
+        self.done["commit"] = self.clock.samples
         if best and self.best is not None:
             self.best["checkpoint"] = self.committed.name
             checkpoint.point(self.run.checkpoints, "best", self.committed.name)
@@ -347,11 +353,18 @@ class Trainer:
         """Go on from a checkpoint: the log is cut back to where it stood."""
         state.restore(self, found.tensors, found.state)
         self.committed = found.path
+        self.done["commit"] = self.clock.samples
         if self.writes and self.run:
             self.run.truncate_log(found.state["log_position"])
+            if self.best and self.best["samples"] == self.clock.samples:
+                # This very commit holds the best weights; it was written before it had a name to remember.
+                self.best["checkpoint"] = found.name
+                checkpoint.point(self.run.checkpoints, "best", found.name)
 
     def extend(self, seconds: float) -> None:
         """Plan that much more time at the pace so far; the schedules keep their recorded extent."""
+        if self.planned is None:  # broken off before the pace was known: it is measured now
+            return
         pace = self.clock.samples / max(1e-9, self.seconds)
         batch = self.experiment.batch
         self.planned = self.clock.samples + max(1, round(pace * seconds / batch)) * batch
@@ -374,13 +387,19 @@ class Trainer:
         self.console.alarm(text)
 
     def _finish(self, reason: str) -> None:
+        # In every process, whose reasons may differ: they know only their own clock and signals.
+        average_buffers([*self.game.networks.values(), *self.ema.modules.values()])
+        samples = self.clock.samples
         if reason != "signal":
-            average_buffers([*self.game.networks.values(), *self.ema.modules.values()])
-            if self.scorer and self.clock.step:
+            if self.scorer and self.clock.step and self.done["score"] != samples:
                 self._score()
-            self._show()
+                self.done["commit"] = -1
+            if self.done["grid"] != samples:
+                self._show()
+                self.done["commit"] = -1
         # Committed before the last line is written: a longer stop resumes here and the log has no gap and no repeat.
-        self._commit(best=bool(self.best and self.best["samples"] == self.clock.samples))
+        if self.done["commit"] != samples:
+            self._commit(best=bool(self.best and self.best["samples"] == samples), last=True)
         self._record("stop", reason=reason)
         self._draw()
 
@@ -392,29 +411,32 @@ class Budget:
     RESERVE = 0.93  # scores, grids and checkpoints take the rest
 
     def __init__(self, trainer: Trainer):
-        self.trainer, self.started, self.samples = trainer, 0.0, 0
+        self.trainer, self.started, self.steps, self.samples = trainer, 0.0, 0, 0
 
     def measure(self) -> None:
         """Called after every step until the plan stands."""
         trainer, stop = self.trainer, self.trainer.experiment.stop
         if trainer.planned is not None or stop.minutes is None:
             return
-        if trainer.clock.step <= self.WARM:
-            self.started, self.samples = time.monotonic(), trainer.clock.samples
+        # Steps of this process, not of the run: it may have been broken off and resumed within the measurement.
+        self.steps += 1
+        if self.steps <= self.WARM:
+            self.started = time.monotonic()
             return
+        self.samples += trainer.clock.samples - trainer.before
         took = time.monotonic() - self.started
         # Several processes must plan at the same step, so they measure a fixed number of them.
         enough = (
-            took >= min(4.0, 0.04 * 60 * stop.minutes) if world.size() == 1 else trainer.clock.step >= self.WARM + 20
+            took >= min(4.0, 0.04 * 60 * stop.minutes) if world.size() == 1 else self.steps >= self.WARM + 20
         )
         if not enough:
             return
         took = float(mean_over_processes({"took": torch.tensor(took, dtype=torch.float64)})["took"])
-        rate = (trainer.clock.samples - self.samples) / max(took, 1e-9)
+        rate = self.samples / max(took, 1e-9)
         left = max(0.0, 60 * stop.minutes - trainer.seconds) * self.RESERVE
         batch = trainer.experiment.batch
         total = trainer.clock.samples + max(1, round(rate * left / batch)) * batch
-        trainer.planned = total if stop.samples is None else min(stop.samples, total)
+        trainer.planned = total
         trainer.clock = replace(trainer.clock, total=trainer.planned)
         trainer.console.total(trainer.planned)
         trainer._record("note", text=f"{rate:,.0f} samples/s: {stop.minutes:g} minutes are {trainer.planned:,} samples")

@@ -346,10 +346,14 @@ class Table:
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))) if grads else torch.zeros(())
             report.grad_norm = float(norm)
             if not math.isfinite(report.grad_norm):
+                # All may be finite and only the sum of their squares beyond the largest float.
                 bad = next(
-                    n
-                    for n, p in zip(self.names[name], parameters, strict=True)
-                    if p.grad is not None and not p.grad.isfinite().all()
+                    (
+                        n
+                        for n, p in zip(self.names[name], parameters, strict=True)
+                        if p.grad is not None and not p.grad.isfinite().all()
+                    ),
+                    "the norm of all gradients",
                 )
                 term = next((k for k, v in report.terms.items() if not math.isfinite(v)), "the gradient")
                 raise NonFinite(name, term, bad)

@@ -22,9 +22,9 @@ from gannet.core.round import Round, Side
 from gannet.core.schedule import Constant, Schedule
 from gannet.core.spec import Spec
 from gannet.core.types import Inputs, sum_entries
+from gannet.core.world import gather_rows
 from gannet.losses.constraints import Player, filters, weights
 from gannet.losses.gradient_penalty import safe_sqrt
-from gannet.core.world import gather_rows
 
 
 @REGULARIZERS.register("lecam")

@@ -11,12 +11,17 @@ from gannet import api
 from gannet.core.errors import CheckpointError, DataError, UsageError
 from gannet.core.experiment import preset_names
 from gannet.engine import checkpoint
+from gannet.metrics.evaluator import Evaluator
 
-pytestmark = pytest.mark.usefixtures("no_plots")
+pytestmark = [
+    pytest.mark.usefixtures("no_plots"),
+    pytest.mark.filterwarnings("ignore:mode collapse", "ignore:the discriminator is far ahead"),
+]
 
 BREAKS = ((0, "discriminator"), (4, "generator"), (5, "discriminator"), (9, "generator"), (11, "discriminator"))
 """Before the first step, inside steps, right before and right after a checkpoint (every third step)."""
 
+SCORED = {"metrics": ["frechet"], "n": 16}
 BEYOND = {
     "lecam": ("hinge", {"regularizers": "lecam(warmup=3)"}),
     "lazy": ("quick", {"regularizers.r1.every": 3, "regularizers.r2.every": 3}),
@@ -26,9 +31,10 @@ BEYOND = {
     "low precision": ("quick", {"precision": "bf16"}),
     "double precision": ("gan", {"precision": "fp64"}),
     "batch norm in both": ("lsgan", {"share": "nothing"}),
-    "late generator": ("gan", {"players.generator.start": "50%", "players.discriminator.until": "75%"}),
-    "two generator turns": ("gan", {"players.generator.repeats": 2}),
-    "scored": ("gan", {"evaluate.metrics": ["fd"], "evaluate.n": 16, "evaluate.every": 16}),
+    "late generator": ("gan", {"players": {"generator": {"start": "50%"}, "discriminator": {"until": "75%"}}}),
+    "two generator turns": ("gan", {"players": {"generator": {"repeats": 2}}}),
+    "scored": ("gan", {"evaluate": {**SCORED, "every": 16}}),
+    "pools in another memory layout": ("cycle-mini", {"channels_last": True}),
     "weight penalties": ("gan", {"regularizers": "[orthogonal, l2, centering]", "clip.generator": 0.5}),
 }
 CASES = {name: (name, {}) for name in preset_names()} | BEYOND
@@ -73,7 +79,7 @@ def test_the_log_has_every_line_once(tiny, place, broken_at, records):
 
 
 def test_a_finished_run_resumed_without_more_to_do_gains_only_its_stop_line(tiny, place, records, last_commit):
-    run, _ = api.train("gan", tiny("gan", evaluate__metrics=["fd"], evaluate__n=16), place("run"))
+    run, _ = api.train("gan", tiny("gan", evaluate=SCORED), place("run"))
     before, lines = last_commit(run), records(run)
     api.resume(run.path)
     after = last_commit(run)
@@ -107,7 +113,7 @@ def test_what_would_make_it_another_run_is_refused_with_the_way_out(key, tiny, p
     run, _ = api.train("gan", tiny("gan", steps=2), place("run"))
     text = refused(UsageError, api.resume, run.path, {key: 4})
     assert key in text
-    assert "stop." in text
+    assert "allowed: stop" in text
     assert f"from={run.path}" in text
 
 
@@ -126,13 +132,15 @@ def test_weights_of_another_architecture_are_listed(tiny, place, refused):
     run.experiment.write_text(text.replace("width=4", "width=5").replace("layers=2", "layers=1"))
     said = refused(CheckpointError, api.resume, run.path)
     assert "shape" in said
-    assert "stored (4, 4), needed (5, 4)" in said or "needed (5," in said
+    assert "needed (5," in said
     assert "unexpected" in said
 
 
 def test_a_new_run_can_begin_from_the_weights_of_another(tiny, place, last_commit, refused):
     first, _ = api.train("gan", tiny("gan", steps=4), place("first"))
-    second, _ = api.train("gan", tiny("gan", steps=4, **{"from": str(first.path), "seed": 5, "stop__samples": 0}), place("second"))
+    second, _ = api.train(
+        "gan", tiny("gan", steps=4, **{"from": str(first.path), "seed": 5, "stop__samples": 0}), place("second")
+    )
     old, new = last_commit(first)[0], last_commit(second)[0]
     weights = [k for k in old if k.startswith("weights/")]
     assert weights
@@ -154,16 +162,18 @@ def test_a_damaged_newest_checkpoint_is_put_aside_and_the_end_is_the_same(tiny, 
     assert (newest.with_name(newest.name + ".corrupt")).is_dir()
 
 
-def test_the_best_checkpoint_survives_a_resume_from_itself(tiny, place, broken_at):
+def test_the_best_checkpoint_survives_a_resume_from_itself(tiny, place, monkeypatch):
     """It was committed before it could know its own name."""
-    scored = tiny("gan", evaluate__metrics=["fd"], evaluate__n=16, evaluate__every="100%", keep__newest=1)
-    run, outcome = api.train("gan", scored, place("run"))
-    assert outcome.best is not None
-    best = checkpoint.pointed(run.checkpoints, "best")
-    (run.checkpoints / "best.json").unlink()  # the kill came between the commit and the pointer
-    api.resume(run.path, {"stop.samples": 128, "keep.checkpoints": 8, "evaluate.every": "100%"} if False else {"stop.samples": 128})
-    assert checkpoint.pointed(run.checkpoints, "best") == best
-    assert checkpoint.read(run.checkpoints / best).state["samples"] == outcome.best["samples"]
+    scores = iter([1.0, 2.0, 3.0, 4.0])
+    monkeypatch.setattr(Evaluator, "score", lambda self, generate: {self.primary: next(scores)})
+    run, outcome = api.train("gan", tiny("gan", evaluate={**SCORED, "every": "100%"}, keep__newest=1), place("run"))
+    assert outcome.best["samples"] == 96
+    (run.checkpoints / "best.json").unlink()  # a kill between the commit and the pointer
+    _, later = api.resume(run.path, {"stop.samples": 192})
+    assert later.best["samples"] == 96
+    assert checkpoint.latest(run.checkpoints).state["samples"] == 192
+    best = checkpoint.read(run.checkpoints / checkpoint.pointed(run.checkpoints, "best"))
+    assert best.state["samples"] == 96
 
 
 def test_a_run_that_lost_its_checkpoints_says_so(tiny, place, refused):

@@ -1,0 +1,91 @@
+"""What one of several processes does in `test_distributed`, started by torchrun: `ranks.py PLACE OVERRIDES [die]`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from unittest import mock
+
+import torch
+
+from gannet import api
+from gannet.core.errors import UsageError
+from gannet.engine import checkpoint, distributed, pictures, plots
+from gannet.engine.run import Run
+from gannet.engine.trainer import Trainer
+
+RANK = int(os.environ["RANK"])
+place, overrides = Path(sys.argv[1]), json.loads(sys.argv[2])
+torch.set_num_threads(1)
+plots.progress = lambda *args, **kwargs: None
+
+
+class Broken(Exception):
+    pass
+
+
+def at(step, act):
+    """Do `act` before that step."""
+    whole = Trainer._step
+
+    def stepped(self, vote):
+        if self.clock.step == step:
+            act(self)
+        return whole(self, vote)
+
+    return mock.patch.object(Trainer, "_step", stepped)
+
+
+def broken(trainer):
+    raise Broken
+
+
+def said(name, **facts):
+    (place / f"{name}-{RANK}.json").write_text(json.dumps(facts))
+
+
+def writes(*args, **kwargs):
+    raise AssertionError("only process 0 writes")
+
+
+if RANK:
+    checkpoint.commit = checkpoint.point = checkpoint.sweep = pictures.grid = writes
+    api.write_text_atomic = Run.append = Run.truncate_log = writes
+
+
+def main() -> None:
+    if "die" in sys.argv:
+        with at(4, lambda trainer: os.kill(os.getpid(), signal.SIGKILL) if RANK else None):
+            api.train("gan", overrides, place / "die")
+        sys.exit("nobody noticed")
+
+    _, outcome = api.train("gan", overrides, place / "straight")
+    said("straight", reason=outcome.reason, samples=outcome.samples)
+
+    try:
+        with at(7, broken):
+            api.train("gan", overrides, place / "broken")
+    except Broken:
+        api.resume(place / "broken")
+
+    try:
+        api.train("gan", {**overrides, "seed": RANK}, place / "differ")
+    except UsageError as error:
+        said("differ", text=str(error))
+
+    with at(4, lambda trainer: os.kill(os.getpid(), signal.SIGTERM) if RANK else None):
+        _, outcome = api.train("quick", {**overrides, **json.loads(sys.argv[3])}, place / "stopped")
+    said("stopped", reason=outcome.reason, samples=outcome.samples, signal=outcome.signal)
+
+    # A target that only process 0 knows it has reached, in a run with batch norm, whose buffers all must average.
+    scored = {"evaluate": {"metrics": ["frechet"], "n": 16, "every": 16}, "stop.target": 1e9}
+    _, outcome = api.train("quick", {**overrides, **json.loads(sys.argv[3]), **scored}, place / "target")
+    said("target", samples=outcome.samples)
+
+
+# One group for all the runs; a run that finds itself in a group leaves it standing.
+with distributed.joined(torch.device("cpu")):
+    main()
