@@ -26,7 +26,10 @@ ALLOWED = {
     **{room: {"core"} for room in ROOMS},
     "tasks": {"core", "losses.reconstruction"},
     "describe": {"core", *ROOMS},
-    "api": {"core", "describe", *ROOMS},
+    "training": {"core", *ROOMS},
+    "model": {"core", *ROOMS},
+    "gan": {"core", "model", "training", *ROOMS},
+    "api": {"core", "describe", "gan", "model", "training", *ROOMS},
     # Progress and errors are shown before torch, and so api, is imported: help must be quick.
     "cli": {"api", "describe", "core", "engine.console"},
     "__init__": {"api"},
@@ -148,7 +151,7 @@ def hazards(module: ast.Module) -> list[str]:
             found.append("yaml.load with an unsafe loader")
         if keywords.get("shell") == "True":
             found.append(f"{name} with a shell")
-        if name == "torch.utils.cpp_extension.load" or name == "importlib.import_module" and not _of_a_room(node):
+        if name == "torch.utils.cpp_extension.load" or (name == "importlib.import_module" and not _of_a_room(node)):
             found.append(f"{name} of a path that is not a registry's own room")
     return found
 
@@ -268,7 +271,7 @@ def test_a_part_says_what_it_is(kind, name):
     assert "__doc__" in vars(part), "its docstring is inherited"
     first = kind.describe(name)
     assert 15 <= len(first) <= 160
-    assert first.endswith((".", ":")), first
+    assert first.endswith((".", ":")), "the first line alone is what `gannet list` shows"
 
 
 @pytest.mark.parametrize(("kind", "name"), PARTS)
@@ -283,6 +286,7 @@ def test_what_a_user_may_set_has_a_type(kind, name):
 def test_a_preset_says_what_it_is_resolves_and_assembles(name, tiny):
     lines = preset_text(name).splitlines()
     assert lines[0].startswith("# ")
+    assert lines[0].endswith("."), "the first line alone is what `gannet list presets` shows"
     assert any(line.startswith(f"# Command: gannet train {name}") for line in lines)
     assert resolve(name).experiment.preset == name
     game = assemble(resolve(name, tiny(name)).experiment)

@@ -107,7 +107,7 @@ class Evaluate(Section):
     """Scores taken in training, on `n` samples every `every`; `metrics: []` turns them off."""
 
     every: Extent = "10%"
-    metrics: list[str] | None = None
+    metrics: list[PartSpec] | None = None
     n: int | None = Field(None, ge=2)
 
 
@@ -344,6 +344,8 @@ def _read(path: str, value: Any, origin: str) -> Any:
 def _set(node: Any, keys: list[str], value: Any, path: str, origin: str) -> None:
     head, rest = keys[0], keys[1:]
     top = len(keys) == len(path.split("."))
+    if top and head.lower() in MEANT:
+        raise UsageError(f"unknown key '{path}' ({origin}). Did you mean: {MEANT[head.lower()]}?")
     if top and head not in Experiment.model_fields:
         names = list(Experiment.model_fields)
         close = nearest(head, [*names, *Stop.model_fields, *Ema.model_fields])
@@ -410,6 +412,13 @@ _PART_REGISTRIES: dict[str, tuple[registry.Registry[Any], ...]] = {
     "augment": (registry.AUGMENTATIONS,),
     "optim": (registry.OPTIMISERS,),
 }
+MEANT = {
+    "epoch": "stop.samples", "epochs": "stop.samples", "steps": "stop.samples", "iterations": "stop.samples",
+    "time": "stop.minutes", "batch_size": "batch", "batchsize": "batch", "bs": "batch", "latent": "generator.latent",
+    "z_dim": "generator.latent", "lr": "optim.generator.lr", "learning_rate": "optim.generator.lr", "loss": "objective",
+    "n_critic": "players.discriminator.repeats", "dataset": "data", "optimizer": "optim", "gpu": "device",
+}  # fmt: skip
+"""Where other tools' words live here."""
 PART_KEYS = set(_PART_REGISTRIES)
 
 

@@ -17,7 +17,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +78,19 @@ class DataSpec:
         if given is not None and given in self.fields:
             fields["given"] = self.fields[given]
         return DataSpec(fields, self.classes if labels else 0, self.names if labels else ())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON that `from_json` reads back."""
+        fields = {name: dataclasses.asdict(part) for name, part in self.fields.items()}
+        return {"fields": fields, "classes": self.classes, "names": list(self.names)}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> DataSpec:
+        fields = {
+            name: Field(tuple(f["shape"]), f["kind"], f["range"] and tuple(f["range"]), f["order"])
+            for name, f in value["fields"].items()
+        }
+        return DataSpec(fields, value["classes"], tuple(value["names"]))
 
 
 class Split(Protocol):

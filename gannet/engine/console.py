@@ -178,6 +178,13 @@ class Silent(Console):
         warnings.warn(text, RuntimeWarning, stacklevel=2)
 
 
+class Mute(Silent):
+    """For the processes that are not the first: what the first one says is enough."""
+
+    def alarm(self, text: str) -> None:
+        pass
+
+
 class _Bar:
     """Two lines at the foot of a terminal. rich is imported here, where it is known to be needed."""
 

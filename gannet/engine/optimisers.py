@@ -33,8 +33,11 @@ def check_betas(betas: tuple[float, float]) -> tuple[float, float]:
 
 @OPTIMISERS.register("adam")
 class Adam(Recipe):
-    """Adam (Kingma & Ba 2015), fused; `lazy` multiplies lr by k/(k+1) and raises betas to that power, k the interval of
-    the lazy penalty (Karras et al. 2020, appendix B)."""
+    """Adam (Kingma & Ba 2015), fused.
+
+    `lazy` = k, the interval of a lazy penalty, multiplies lr by k/(k+1) and raises betas to that power (Karras et al.
+    2020, appendix B).
+    """
 
     def __init__(
         self,

@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 
-from gannet.core.errors import DataError, ResourceError, UsageError, nearest
+from gannet.core.errors import CheckpointError, DataError, ResourceError, UsageError, nearest
 from gannet.engine.checkpoint import replace_file
 
 NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
@@ -120,6 +120,15 @@ class Run:
             probe.write_bytes(b"\0")
             probe.unlink()
         return run
+
+    def facts(self) -> dict[str, Any]:
+        """What `environment.json` says the run was made of. Raises CheckpointError."""
+        try:
+            return dict(json.loads(self.environment.read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"{self.environment} cannot be read ({error}); it says what the run was trained on."
+            ) from None
 
     def sample_path(self, number: int) -> Path:
         """Where the sample grid of this number belongs."""

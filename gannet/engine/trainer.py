@@ -20,7 +20,7 @@ from gannet.core.schedule import in_samples
 from gannet.core.types import Clock, Task
 from gannet.engine import checkpoint, pictures, plots, state
 from gannet.engine.assembly import Game
-from gannet.engine.console import Silent
+from gannet.engine.console import Mute, Silent
 from gannet.engine.distributed import average_buffers, mean_over_processes
 from gannet.engine.ema import Ema
 from gannet.engine.feed import Feed
@@ -74,7 +74,7 @@ class Trainer:
         self.loggers: Logger = loggers if loggers is not None else Loggers()
         self.run = run
         self.writes = run is not None and world.rank() == 0
-        self.console = console if console is not None and world.rank() == 0 else Silent()
+        self.console = Mute() if world.rank() else console if console is not None else Silent()
         self.table = Table(game)
         self.ema = Ema(game.averaged(), self.experiment.ema.halflife, self.experiment.ema.ramp)
         self.sampler = averaged_task(game.task, self.ema)
@@ -221,7 +221,7 @@ class Trainer:
         record: dict[str, Any] = self.health.flush()
         if self.shown:
             record["spread"] = sum(spread(r, f) for r, f in self.shown) / len(self.shown)
-        record["p_real_above_fake/heldout"] = self._heldout()
+            record["p_real_above_fake/heldout"] = self._heldout()
         record["images_per_second"] = self.pace[0] / max(1e-9, self.pace[1])
         self.pace = [0.0, 0.0]
         share = 0.0 if self.planned is None else self.clock.samples / self.planned
@@ -426,9 +426,7 @@ class Budget:
         self.samples += trainer.clock.samples - trainer.before
         took = time.monotonic() - self.started
         # Several processes must plan at the same step, so they measure a fixed number of them.
-        enough = (
-            took >= min(4.0, 0.04 * 60 * stop.minutes) if world.size() == 1 else self.steps >= self.WARM + 20
-        )
+        enough = took >= min(4.0, 0.04 * 60 * stop.minutes) if world.size() == 1 else self.steps >= self.WARM + 20
         if not enough:
             return
         took = float(mean_over_processes({"took": torch.tensor(took, dtype=torch.float64)})["took"])

@@ -47,7 +47,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(preset, tiny, place
             time.sleep(moments.uniform(0.1, 0.9) * took)
             process.kill()
             killed += process.wait() == -signal.SIGKILL
-    assert killed == KILLS or killed > 0
+    assert killed > 0
     with start(place("run"), preset, overrides) as process:
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors

@@ -9,8 +9,9 @@ import pytest
 
 from gannet import api
 from gannet.core.errors import CheckpointError, DataError, UsageError
-from gannet.core.experiment import preset_names
+from gannet.core.experiment import preset_names, resolve
 from gannet.engine import checkpoint
+from gannet.engine.assembly import assemble
 from gannet.metrics.evaluator import Evaluator
 
 pytestmark = [
@@ -45,7 +46,7 @@ def test_broken_off_five_times_is_bit_for_bit_the_run_that_was_not(name, tiny, p
     preset, more = CASES[name]
     overrides = {**tiny(preset), **more}
     straight, _ = api.train(preset, overrides, place("straight"))
-    players = list(api.assemble(api.resolve(preset, overrides).experiment).players)
+    players = list(assemble(resolve(preset, overrides).experiment).players)
     for number, (step, who) in enumerate(BREAKS):
         player = players[0] if who == "discriminator" else players[-1]
         if name == "late generator" and step in (4, 11):
@@ -78,14 +79,24 @@ def test_the_log_has_every_line_once(tiny, place, broken_at, records):
     assert lines[-1] == {"kind": "stop", "samples": 96, "step": 12, "reason": "samples"}
 
 
-def test_a_finished_run_resumed_without_more_to_do_gains_only_its_stop_line(tiny, place, records, last_commit):
+def test_a_finished_run_is_left_as_it_is(tiny, place, records, last_commit, refused):
     run, _ = api.train("gan", tiny("gan", evaluate=SCORED), place("run"))
     before, lines = last_commit(run), records(run)
-    api.resume(run.path)
+    assert "is finished" in refused(UsageError, api.resume, run.path)
     after = last_commit(run)
     assert after[1] == before[1]
     assert all(after[0][k].equal(t) for k, t in before[0].items())
     assert records(run) == lines
+
+
+def test_a_kill_between_the_last_commit_and_the_stop_line_repeats_nothing(tiny, place, assert_same_run):
+    straight, _ = api.train("gan", tiny("gan", evaluate=SCORED), place("straight"))
+    run, _ = api.train("gan", tiny("gan", evaluate=SCORED), place("run"))
+    lines = run.log.read_text().splitlines(keepends=True)
+    assert '"stop"' in lines[-1]
+    run.log.write_text("".join(lines[:-1]))
+    api.resume(run.path)
+    assert_same_run(straight, run)
 
 
 def test_a_longer_stop_keeps_the_recorded_schedules(tiny, place):

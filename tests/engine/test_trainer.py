@@ -15,6 +15,7 @@ from gannet.core.errors import DivergedError, ResourceError
 from gannet.core.experiment import resolve
 from gannet.engine import checkpoint, pictures
 from gannet.engine.assembly import assemble
+from gannet.engine.run import Run
 from gannet.engine.trainer import Budget, Trainer
 from gannet.metrics.evaluator import Evaluator
 
@@ -165,7 +166,7 @@ def test_lasting_divergence_is_rolled_back_twice_and_ends_with_its_own_code(tiny
     assert DivergedError.exit_code == 5
     assert "discriminator's turn" in text
     assert "rolled back 2 times" in text
-    run = api.Run.open(place("run"))
+    run = Run.open(place("run"))
     alarms = [r["text"] for r in run.read_log() if r["kind"] == "alarm" and "rolled back" in r["text"]]
     assert "× 0.25" in alarms[-1]
     last = checkpoint.latest(run.checkpoints)
@@ -234,7 +235,7 @@ def test_the_third_failure_in_a_row_ends_the_run_and_the_older_checkpoint_stands
     full_disk(1, 2, 3)
     assert "No space left" in refused(ResourceError, api.train, "gan", tiny("gan"), place("run"))
     assert ResourceError.exit_code == 6
-    assert last_commit(api.Run.open(place("run")))[1]["samples"] == 0
+    assert last_commit(Run.open(place("run")))[1]["samples"] == 0
     _, outcome = api.resume(place("run"))
     assert outcome.samples == 96
 

@@ -13,7 +13,7 @@ import torch
 
 from gannet import api
 from gannet.core.errors import UsageError
-from gannet.engine import checkpoint, distributed, pictures, plots
+from gannet.engine import checkpoint, distributed, pictures, plots, run
 from gannet.engine.run import Run
 from gannet.engine.trainer import Trainer
 
@@ -53,7 +53,7 @@ def writes(*args, **kwargs):
 
 if RANK:
     checkpoint.commit = checkpoint.point = checkpoint.sweep = pictures.grid = writes
-    api.write_text_atomic = Run.append = Run.truncate_log = writes
+    run.replace_file = Run.append = Run.truncate_log = writes
 
 
 def main() -> None:
@@ -77,12 +77,12 @@ def main() -> None:
         said("differ", text=str(error))
 
     with at(4, lambda trainer: os.kill(os.getpid(), signal.SIGTERM) if RANK else None):
-        _, outcome = api.train("quick", {**overrides, **json.loads(sys.argv[3])}, place / "stopped")
+        _, outcome = api.train("quick", json.loads(sys.argv[3]), place / "stopped")
     said("stopped", reason=outcome.reason, samples=outcome.samples, signal=outcome.signal)
 
     # A target that only process 0 knows it has reached, in a run with batch norm, whose buffers all must average.
     scored = {"evaluate": {"metrics": ["frechet"], "n": 16, "every": 16}, "stop.target": 1e9}
-    _, outcome = api.train("quick", {**overrides, **json.loads(sys.argv[3]), **scored}, place / "target")
+    _, outcome = api.train("quick", {**json.loads(sys.argv[3]), **scored}, place / "target")
     said("target", samples=outcome.samples)
 
 

@@ -11,12 +11,15 @@ import torch
 
 from gannet import api
 from gannet.engine import plots
+from gannet.engine.run import Run
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     plots.progress = lambda *args, **kwargs: None
     run, preset, overrides = Path(sys.argv[1]), sys.argv[2], json.loads(sys.argv[3])
     print("ready", flush=True)
+    if (run / "log.jsonl").exists() and any(r["kind"] == "stop" for r in Run(run).read_log()):
+        sys.exit()  # it ended before the kill
     if (run / "checkpoints" / "latest.json").exists():
         api.resume(run)
     else:  # killed before anything was worth keeping

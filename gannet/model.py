@@ -1,0 +1,92 @@
+"""Trained models: a generator loaded from a run without its data, and samples of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gannet.core import registry
+from gannet.core.errors import CheckpointError
+from gannet.core.experiment import Experiment, resolve
+from gannet.core.types import DataSpec, Source, Task
+from gannet.engine import checkpoint, state
+from gannet.engine.assembly import build_task
+from gannet.engine.pictures import save_samples, to_uint8
+from gannet.engine.run import Run
+from gannet.latent import sampling
+
+
+class Model:
+    """A trained generator, loaded from a run without its data: the averaged weights of one checkpoint."""
+
+    def __init__(self, run: Run, task: Task, experiment: Experiment, data: DataSpec, name: str):
+        self.run, self.task, self.experiment, self.data, self.checkpoint = run, task, experiment, data, name
+
+    def sample(self, n: int = 64, seed: int = 0, label: int | str | None = None, truncation: float = 1.0) -> np.ndarray:
+        """`n` samples: uint8 `[n, H, W, C]` for images, else float32 `[n, D]`. One seed, one result, to the byte."""
+        x = self.tensor(n, seed, label, truncation)
+        return to_uint8(x) if self.data.kind == "image" else x.numpy()
+
+    def tensor(self, n: int = 64, seed: int = 0, label: int | str | None = None, truncation: float = 1.0) -> Tensor:
+        """`n` samples `[n, *shape]` as floats in the range of the data."""
+        index = sampling.label_index(label, self.data)
+        given = self._conditions() if "given" in self.task.fields else None
+        return sampling.sample(self.task, n, seed, index, truncation, given, dtype=_dtype(self.experiment))
+
+    def _conditions(self) -> Callable[[range], Tensor]:
+        """Held-out conditions for a translator, by position, over and over."""
+        source: Source = registry.SOURCES.build(self.experiment.data, where="data")
+        split = source.split("test")
+        own = source.spec.fields["given"].order == "own"
+
+        def rows(positions: range) -> Tensor:
+            at = torch.tensor(list(positions))
+            if own:
+                return split.take_own("given", at % split.own_length("given"))  # type: ignore[attr-defined]
+            return split.take(at % len(split))["given"]
+
+        return rows
+
+
+def load(run: str | Path, which: str = "latest", modules: dict[str, nn.Module] | None = None) -> Model:
+    """The generator of a run: `which` is "latest", "best" or a checkpoint's name."""
+    found = Run.open(Path(run))
+    if which == "latest":
+        stored = checkpoint.latest(found.checkpoints)
+    else:
+        if which == "best" and not (found.checkpoints / "best.json").exists():
+            raise CheckpointError(f"{found.path} has no best checkpoint: it took no scores. Use the latest one.")
+        name = checkpoint.pointed(found.checkpoints, "best") if which == "best" else which
+        stored = checkpoint.read(found.checkpoints / name)
+    experiment = resolve(str(found.experiment)).experiment
+    data = DataSpec.from_json(found.facts()["data"])
+    task = build_task(experiment, data, torch.device("cpu"), _dtype(experiment), modules)
+    averaged = {name: task.networks[name].eval() for name, role in task.roles.items() if role.kind != "discriminator"}
+    state.load_weights(averaged, stored.tensors["ema"], str(run))
+    return Model(found, task, experiment, data, stored.name)
+
+
+def _dtype(experiment: Experiment) -> torch.dtype:
+    return torch.float64 if experiment.precision == "fp64" else torch.float32
+
+
+def sample(
+    run: str | Path,
+    out: str | Path | None = None,
+    n: int = 64,
+    seed: int = 0,
+    label: int | str | None = None,
+    truncation: float = 1.0,
+    which: str = "latest",
+) -> Path:
+    """Write `n` samples of a run to a grid (FILE.png), an array (FILE.npy) or one file each (a directory); without
+    `out` to a grid, or for what is no image an array, among the samples of the run."""
+    model = load(run, which)
+    if out is None:
+        name = f"seed-{seed}" if label is None else f"seed-{seed}-class-{sampling.label_index(label, model.data)}"
+        out = model.run.samples / (name + (".png" if model.data.kind == "image" else ".npy"))
+    return save_samples(model.sample(n, seed, label, truncation), out)

@@ -1,0 +1,247 @@
+"""Training runs: starting one, going on with one, and what is written about it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gannet.core import world
+from gannet.core.errors import DataError, ResourceError, UsageError
+from gannet.core.experiment import Experiment, Resolved, resolve, split_overrides
+from gannet.core.types import Source
+from gannet.engine import checkpoint, distributed, state
+from gannet.engine.assembly import Game, assemble, pick_device
+from gannet.engine.console import Console, Silent
+from gannet.engine.loggers import open_loggers
+from gannet.engine.run import Run, environment, write_text_atomic
+from gannet.engine.trainer import Outcome, Trainer
+from gannet.metrics.evaluator import Evaluator
+
+Overrides = Mapping[str, Any] | list[str]
+RESUMABLE = ("stop", "log", "device", "threads", "keep", "profile")
+"""What may change when a run goes on; anything else would make it another run."""
+
+
+def train(
+    preset: str = "quick",
+    overrides: Overrides = (),  # type: ignore[assignment]
+    run: str | Path | None = None,
+    plugins: tuple[str, ...] = (),
+    console: Console | None = None,
+    source: Source | None = None,
+    modules: dict[str, nn.Module] | None = None,
+) -> tuple[Run, Outcome]:
+    """Train `preset` with overrides in a new run directory. `source` and `modules` replace what it names.
+
+    Raises a `GannetError` for everything a user can cause; nothing is written before the experiment is valid.
+    """
+    loaded = load_plugins(plugins)
+    return start(resolve(preset, overrides), run, loaded, console, source, modules)
+
+
+def start(
+    resolved: Resolved,
+    run: str | Path | None,
+    plugins: dict[str, str],
+    console: Console | None,
+    source: Source | None,
+    modules: dict[str, nn.Module] | None,
+) -> tuple[Run, Outcome]:
+    experiment = resolved.experiment
+    set_threads(experiment)
+    with distributed.joined(pick_device(experiment.device)), memory_errors(experiment):
+        game = assemble(experiment, source, modules)
+        startable(game)
+        distributed.agree(
+            game.device,
+            experiment=experiment.hash(),
+            data=game.source.fingerprint(),
+            torch=torch.__version__,
+        )
+        scorer = make_scorer(game)
+        opened: Run | None = None
+        if world.rank() == 0:
+            name = f"{experiment.preset}-{experiment.data.name}"
+            opened = Run.create(Path("runs"), name) if run is None else Run.at(Path(run))
+        found = Run(Path(distributed.same_text(game.device, str(opened.path) if opened else "")))
+        with found.lock() if opened else contextlib.nullcontext():
+            if opened:
+                write_text_atomic(opened.experiment, resolved.to_yaml())
+                _describe(opened, game, scorer, plugins)
+            trainer = Trainer(game, found, console, scorer, _loggers(experiment, opened, 0))
+            return found, trainer.fit()
+
+
+def resume(
+    run: str | Path,
+    overrides: Overrides = (),  # type: ignore[assignment]
+    plugins: tuple[str, ...] = (),
+    console: Console | None = None,
+    source: Source | None = None,
+    modules: dict[str, nn.Module] | None = None,
+) -> tuple[Run, Outcome]:
+    """Go on with a run from its last checkpoint, with its recorded schedules. Only when and where it stops, logs and
+    computes may be overridden."""
+    load_plugins(plugins)
+    found = Run.open(Path(run))
+    problems: list[str] = []
+    pairs = split_overrides(overrides, problems)
+    if problems:
+        raise UsageError("\n".join(problems))
+    refused = [key for key, _ in pairs if key.split(".")[0] not in RESUMABLE]
+    if refused:
+        raise UsageError(
+            f"{', '.join(refused)} cannot change when a run goes on; allowed: {', '.join(RESUMABLE)}. "
+            f"To start a new run from these weights: gannet train {found.experiment} from={run} {refused[0]}=…"
+        )
+    experiment = resolve(str(found.experiment), dict(pairs)).experiment
+    set_threads(experiment)
+    with distributed.joined(pick_device(experiment.device)), memory_errors(experiment):
+        writes = world.rank() == 0
+        with found.lock() if writes else contextlib.nullcontext():
+            if writes:
+                checkpoint.sweep(found.checkpoints)
+            console = console or Silent()
+            restored = checkpoint.latest(found.checkpoints, fallback=writes, warn=console.alarm)
+            game = assemble(experiment, source, modules)
+            _same_data(found, game)
+            distributed.agree(game.device, experiment=experiment.hash(), checkpoint=restored.name)
+            trainer = Trainer(
+                game,
+                found,
+                console,
+                make_scorer(game),
+                _loggers(experiment, found if writes else None, restored.state["samples"]),
+            )
+            finished = any(r["kind"] == "stop" and r["reason"] == "samples" for r in found.read_log()[-1:])
+            trainer.resume(restored)
+            if writes:
+                for text in _changed_environment(found, game):
+                    console.note(text)
+            stop, keys = experiment.stop, {key for key, _ in pairs}
+            if "stop.samples" in keys and stop.samples is not None:
+                trainer.planned = stop.samples
+            elif "stop.minutes" in keys and stop.minutes is not None:
+                trainer.extend(60 * stop.minutes)
+            if trainer.planned is not None and trainer.clock.samples >= trainer.planned and finished:
+                raise UsageError(
+                    f"{found.path} is finished: it stopped at {trainer.clock.samples:,} samples, as planned. To go on: "
+                    f"gannet resume {found.path} stop.minutes=5, or stop.samples={2 * trainer.clock.samples}."
+                )
+            return found, trainer.fit()
+
+
+def make_scorer(game: Game) -> Evaluator | None:
+    """The evaluator that picks the best checkpoint: cheap scores against training rows, so test rows stay unseen."""
+    settings = game.experiment.evaluate
+    if settings.metrics == [] or game.device.type == "meta":
+        return None
+    return Evaluator(game.source, split="train", metrics=settings.metrics, n=settings.n, seed=game.experiment.seed)
+
+
+def set_threads(experiment: Experiment) -> None:
+    if experiment.threads is not None:
+        torch.set_num_threads(experiment.threads)
+
+
+@contextlib.contextmanager
+def memory_errors(experiment: Experiment) -> Iterator[None]:
+    """Running out of memory becomes one sentence and exit 6."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        half = max(1, experiment.batch // 2)
+        raise ResourceError(
+            f"out of memory ({str(error).splitlines()[0] if str(error) else 'no room left'}). "
+            f"Try batch={half}, or accumulate=2 share=nothing to keep the batch and halve what is held at once."
+        ) from None
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):
+            raise
+        raise ResourceError(
+            f"out of memory. Try batch={max(1, experiment.batch // 2)}, or narrower networks."
+        ) from None
+
+
+def _loggers(experiment: Experiment, run: Run | None, samples: int) -> Any:
+    names = [experiment.log] if experiment.log != "files" and run else []
+    return open_loggers(names, run.path if run else ".", samples)
+
+
+def _describe(run: Run, game: Game, scorer: Evaluator | None, plugins: dict[str, str]) -> None:
+    """Write what the run was made of: the machine, the data, the protocols of its scores."""
+    facts = {
+        **environment(str(game.device), world.size()),
+        "experiment": game.experiment.hash(),
+        "data": {"fingerprint": game.source.fingerprint(), **game.source.spec.to_json()},
+        "protocols": scorer.protocol if scorer else {},
+        "parameters": game.parameter_counts(),
+        "plugins": plugins,
+        "command": shlex.join(
+            ["gannet" if Path(sys.argv[0]).stem in ("gannet", "__main__") else sys.argv[0], *sys.argv[1:]]
+        ),
+    }
+    write_text_atomic(run.environment, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+
+
+def _same_data(run: Run, game: Game) -> None:
+    recorded = run.facts()["data"]["fingerprint"]
+    now = game.source.fingerprint()
+    if recorded != now:
+        raise DataError(
+            f"{run.path} was trained on other data (fingerprint {recorded}, now {now}). "
+            f"Restore that data, or start a new run from its weights: gannet train {run.experiment} from={run.path}"
+        )
+
+
+def _changed_environment(run: Run, game: Game) -> list[str]:
+    """What differs from the machine the run began on, and what that costs."""
+    before, now = run.facts(), environment(str(game.device), world.size())
+    different = [
+        f"{k} {before.get(k)} → {v}"
+        for k, v in now.items()
+        if k in ("torch", "threads", "world_size", "device", "python") and before.get(k) != v
+    ]
+    if not different:
+        return []
+    return [f"resuming with {', '.join(different)}: the same samples in the same order, but not the same last bits"]
+
+
+def startable(game: Game) -> None:
+    """Refuse a run without an end, and begin from another run's weights where the experiment says so (`from=RUN`)."""
+    stop, where = game.experiment.stop, game.experiment.start_from
+    if stop.samples is None and stop.minutes is None:
+        raise UsageError("nothing says when to stop. Set stop.samples=… or stop.minutes=….")
+    if where:
+        found = checkpoint.latest(Run.open(Path(where)).checkpoints)
+        state.load_weights(game.networks, found.tensors["weights"], where)
+
+
+def load_plugins(paths: tuple[str, ...]) -> dict[str, str]:
+    """Run plug-in files, which register parts of one's own; returns their hashes. Only ever called for files named on
+    the command line or in Python, never for anything an experiment says."""
+    hashes = {}
+    for number, name in enumerate(paths):
+        path = Path(name)
+        if not path.is_file():
+            raise UsageError(f"--plugin {name}: there is no such file.")
+        hashes[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
+        spec = importlib.util.spec_from_file_location(f"gannet_plugin_{number}_{path.stem}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        try:
+            spec.loader.exec_module(module)
+        except Exception as error:
+            raise UsageError(f"--plugin {name} failed: {type(error).__name__}: {error}") from error
+    return hashes
