@@ -1,6 +1,6 @@
-"""Images a second of the engine beside the plain tutorial loop, at equal networks, batch 64, 1×32×32, EMA and logging on.
+"""Images a second of the engine beside the plain tutorial loop, batch 64, 1×32×32, EMA and logging on.
 
-Both train the same DCGAN pair with the same loss; rounds alternate, so drift of the machine falls on both alike.
+Equal networks and loss; rounds alternate, so drift of the machine falls on both alike.
 
     python benchmarks/throughput.py [--rounds 5] [--seconds 8]
 """

@@ -86,7 +86,8 @@ def dry_run(
     resolved = resolve(preset, overrides)
     experiment = resolved.experiment
     set_threads(experiment)
-    with distributed.joined(pick_device(experiment.device)), memory_errors(experiment):
+    distributed.join(pick_device(experiment.device))
+    with memory_errors(experiment):
         game = assemble(experiment)
         startable(game)
         make_scorer(game)

@@ -67,7 +67,7 @@ class GAN:
         console = Silent() if quiet else Console()
         self._model = None
         if self.run is not None:
-            done = self.outcome.samples if self.outcome else 0
+            done = checkpoint.latest(self.run.checkpoints).state["samples"]
             more = {"stop.samples": done + samples} if samples is not None else {"stop.minutes": minutes}
             self.run, self.outcome = resume(self.run.path, more, (), console, self.source, self.modules)
             return self

@@ -59,7 +59,8 @@ def start(
 ) -> tuple[Run, Outcome]:
     experiment = resolved.experiment
     set_threads(experiment)
-    with distributed.joined(pick_device(experiment.device)), memory_errors(experiment):
+    distributed.join(pick_device(experiment.device))
+    with memory_errors(experiment):
         game = assemble(experiment, source, modules)
         startable(game)
         distributed.agree(
@@ -106,7 +107,8 @@ def resume(
         )
     experiment = resolve(str(found.experiment), dict(pairs)).experiment
     set_threads(experiment)
-    with distributed.joined(pick_device(experiment.device)), memory_errors(experiment):
+    distributed.join(pick_device(experiment.device))
+    with memory_errors(experiment):
         writes = world.rank() == 0
         with found.lock() if writes else contextlib.nullcontext():
             if writes:
@@ -123,22 +125,33 @@ def resume(
                 make_scorer(game),
                 _loggers(experiment, found if writes else None, restored.state["samples"]),
             )
-            finished = any(r["kind"] == "stop" and r["reason"] == "samples" for r in found.read_log()[-1:])
+            stop, keys, done = experiment.stop, {key for key, _ in pairs}, restored.state["samples"]
+            end = (
+                stop.samples
+                if "stop.samples" in keys
+                else None
+                if "stop.minutes" in keys
+                else restored.state["planned"]
+            )
+            if end is not None and done >= end and _last(found).get("reason") == "samples":
+                raise UsageError(
+                    f"{found.path} is finished: it stopped at {done:,} samples, as planned. To go on: "
+                    f"gannet resume {found.path} stop.minutes=5, or stop.samples={2 * done}."
+                )
             trainer.resume(restored)
             if writes:
                 for text in _changed_environment(found, game):
                     console.note(text)
-            stop, keys = experiment.stop, {key for key, _ in pairs}
             if "stop.samples" in keys and stop.samples is not None:
                 trainer.planned = stop.samples
             elif "stop.minutes" in keys and stop.minutes is not None:
                 trainer.extend(60 * stop.minutes)
-            if trainer.planned is not None and trainer.clock.samples >= trainer.planned and finished:
-                raise UsageError(
-                    f"{found.path} is finished: it stopped at {trainer.clock.samples:,} samples, as planned. To go on: "
-                    f"gannet resume {found.path} stop.minutes=5, or stop.samples={2 * trainer.clock.samples}."
-                )
             return found, trainer.fit()
+
+
+def _last(run: Run) -> dict[str, Any]:
+    """The newest line of the log."""
+    return (run.read_log() or [{}])[-1]
 
 
 def make_scorer(game: Game) -> Evaluator | None:

@@ -18,6 +18,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 from gannet.core import world
@@ -97,17 +98,21 @@ def work(out: Path, accumulate: int, whole: bool) -> None:
     """One process of one layout: train every cell; process 0 writes the weights."""
     torch.set_num_threads(1)
     weights: dict[str, torch.Tensor] = {}
-    with distributed.joined(torch.device("cpu")):
-        source = SOURCES.build(BASE["data"])
-        for cell, more in cells(whole).items():
-            game = assemble(resolve("points", {**BASE, "accumulate": accumulate, **more}).experiment, source)
-            trainer = Trainer(game)
-            for _ in range(STEPS):
-                trainer._step(False)
-            weights |= {f"{cell}|{k}": v.contiguous() for k, v in game.networks.state_dict().items()}
-            weights |= {f"{cell}|{n}.{k}": v for n, r in game.regularizers.items() for k, v in r.state_dict().items()}
-        if world.rank() == 0:
-            save_file(weights, out)
+    distributed.join(torch.device("cpu"))
+    source = SOURCES.build(BASE["data"])
+    for cell, more in cells(whole).items():
+        game = assemble(resolve("points", {**BASE, "accumulate": accumulate, **more}).experiment, source)
+        trainer = Trainer(game)
+        for _ in range(STEPS):
+            trainer._step(False)
+        weights |= {f"{cell}|{k}": v.contiguous() for k, v in game.networks.state_dict().items()}
+        weights |= {f"{cell}|{n}.{k}": v for n, r in game.regularizers.items() for k, v in r.state_dict().items()}
+    if world.rank() == 0:
+        save_file(weights, out)
+    if world.size() > 1:
+        dist.barrier()
+        # Taking gloo apart now and then aborts a process whose work is done; nothing is left to tidy up.
+        os._exit(0)
 
 
 def launch(processes: int, accumulate: int, out: Path, whole: bool) -> dict[str, torch.Tensor]:

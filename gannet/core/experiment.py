@@ -368,8 +368,10 @@ def _set(node: Any, keys: list[str], value: Any, path: str, origin: str) -> None
         )
         return
     child = node.get(head)
-    if child is None and head in _DEFAULT_SPECS:
+    if child is None and top and head in _DEFAULT_SPECS:
         child = _DEFAULT_SPECS[head]
+    if top and head == "optim" and len(rest) > 1:  # a player without an optimiser of its own has the default one
+        child = {rest[0]: Spec("adam"), **(child or {})}
     if isinstance(child, str):
         child = _as_spec(child)
     if isinstance(child, Spec):

@@ -57,6 +57,10 @@ class Damaged(CheckpointError):
     """The bytes are not those that were committed, so an older checkpoint may be tried instead."""
 
 
+class NotFinite(CheckpointError):
+    """Weights with NaN or infinity, which are never published."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A verified checkpoint: `tensors[group][name]` on the CPU, `state` plain JSON, `path` where it lies."""
@@ -180,7 +184,7 @@ def _refuse_non_finite(name: str, tensors: Mapping[str, Mapping[str, Tensor]]) -
     for group in WEIGHTS:
         for key, tensor in tensors.get(group, {}).items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-                raise CheckpointError(
+                raise NotFinite(
                     f"Checkpoint {name} was not written: {group}/{key} holds NaN or infinity. The last one stays valid."
                 )
 

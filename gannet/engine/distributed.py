@@ -6,11 +6,10 @@ gradient penalty needs.
 
 from __future__ import annotations
 
-import contextlib
+import atexit
 import datetime
 import json
 import os
-from collections.abc import Iterator
 
 import torch
 import torch.distributed as dist
@@ -23,18 +22,13 @@ TIMEOUT_SECONDS = 45.0
 WIDTH = 512  # bytes in which the processes compare notes
 
 
-@contextlib.contextmanager
-def joined(device: torch.device) -> Iterator[None]:
-    """Join the group torchrun describes in the environment, if it does; leave it at the end."""
+def join(device: torch.device) -> None:
+    """Join the group torchrun describes in the environment, if it does; once a process, until it exits."""
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ or dist.is_initialized():
-        yield
         return
     timeout = datetime.timedelta(seconds=float(os.environ.get("GANNET_TIMEOUT", TIMEOUT_SECONDS)))
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timeout)
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
+    atexit.register(dist.destroy_process_group)
 
 
 def agree(device: torch.device, **facts: str) -> None:

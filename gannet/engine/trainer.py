@@ -127,11 +127,11 @@ class Trainer:
                             votes = self._step(bool(wish))
                         self.pace[0] += self.clock.samples - self.before
                         self.pace[1] += time.monotonic() - begun
+                        budget.measure()
+                        self._due(signals.take_save_request())
                     except NonFinite as problem:
                         self._roll_back(problem)
                         continue
-                    budget.measure()
-                    self._due(signals.take_save_request())
                     if votes:  # one process's wish stops all of them at the same step
                         reason = wish or "signal"
                         break
@@ -343,6 +343,8 @@ class Trainer:
                 raise
             self.console.alarm(f"{error} Training goes on; {3 - self.failed_commits} more failures end it.")
             return
+        except checkpoint.NotFinite as error:
+            raise NonFinite("generator", str(error), "the weights") from None
         self.failed_commits = 0
         self.done["commit"] = self.clock.samples
         if best and self.best is not None:

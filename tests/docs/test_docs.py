@@ -16,7 +16,7 @@ import pytest
 import torch
 from typer.main import get_command
 
-from gannet import api
+from gannet import api, training
 from gannet.cli import app
 from gannet.core import errors, registry
 from gannet.core.experiment import preset_names, preset_text, resolve
@@ -189,7 +189,7 @@ def test_a_command_is_one_that_works(line, place):
     elif "run" in given:
         assert Path(given["run"], "experiment.yaml").is_file()
         changed = {word.split("=")[0].split(".")[0] for word in given.get("words") or []}
-        assert changed <= set(api.RESUMABLE)
+        assert changed <= set(training.RESUMABLE)
 
 
 def test_the_table_of_commands_is_complete():

@@ -44,7 +44,7 @@ def test_a_panel_for_everything_logged_and_none_for_the_rest():
         "fd[digits]",
         "recall",
         "spread of fakes over reals",
-        "discriminator's loss over equilibrium",
+        "discriminator's loss minus its equilibrium",
         "terms",
         "gradient norms",
         "images per second",

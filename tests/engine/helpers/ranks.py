@@ -13,7 +13,7 @@ import torch
 
 from gannet import api
 from gannet.core.errors import UsageError
-from gannet.engine import checkpoint, distributed, pictures, plots, run
+from gannet.engine import checkpoint, pictures, plots, run
 from gannet.engine.run import Run
 from gannet.engine.trainer import Trainer
 
@@ -86,6 +86,4 @@ def main() -> None:
     said("target", samples=outcome.samples)
 
 
-# One group for all the runs; a run that finds itself in a group leaves it standing.
-with distributed.joined(torch.device("cpu")):
-    main()
+main()
