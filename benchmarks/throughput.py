@@ -18,7 +18,7 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from gannet.core.experiment import resolve
+from gannet.core.overrides import resolve
 from gannet.data.array import ArraySource
 from gannet.engine.assembly import assemble
 from gannet.engine.run import Run

@@ -11,7 +11,8 @@ from typing import Any
 from gannet import describe
 from gannet.core import registry
 from gannet.core.errors import GannetError, UsageError, unknown
-from gannet.core.experiment import preset_names, preset_text, resolve
+from gannet.core.overrides import resolve
+from gannet.core.presets import preset_names, preset_text
 from gannet.engine import distributed
 from gannet.engine.assembly import assemble, pick_device
 from gannet.gan import GAN

@@ -23,7 +23,8 @@ from pydantic import BaseModel
 
 from gannet.core import registry
 from gannet.core.errors import UsageError
-from gannet.core.experiment import PART_KEYS, Experiment, Resolved, Stop
+from gannet.core.experiment import Experiment, Stop
+from gannet.core.overrides import PART_KEYS, Resolved
 from gannet.core.schedule import Schedule
 from gannet.core.spec import Spec, render
 from gannet.core.types import Clock

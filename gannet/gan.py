@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from gannet.core.errors import UsageError
-from gannet.core.experiment import Resolved, resolve
+from gannet.core.overrides import Resolved, resolve
 from gannet.core.spec import Spec
 from gannet.core.types import Source, Verdict
 from gannet.data.array import ArraySource

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from gannet.core import registry
 from gannet.core.errors import CheckpointError
-from gannet.core.experiment import Experiment, resolve
+from gannet.core.experiment import Experiment
+from gannet.core.overrides import resolve
 from gannet.core.types import DataSpec, Source, Task
 from gannet.engine import checkpoint, state
 from gannet.engine.assembly import build_task

@@ -17,7 +17,8 @@ from torch import nn
 
 from gannet.core import world
 from gannet.core.errors import DataError, ResourceError, UsageError
-from gannet.core.experiment import Experiment, Resolved, resolve, split_overrides
+from gannet.core.experiment import Experiment
+from gannet.core.overrides import Resolved, resolve, split_overrides
 from gannet.core.types import Source
 from gannet.engine import checkpoint, distributed, state
 from gannet.engine.assembly import Game, assemble, pick_device

@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from gannet.core import registry
-from gannet.core.experiment import Experiment, resolve
+from gannet.core.experiment import Experiment
+from gannet.core.overrides import resolve
 
 torch.set_num_threads(1)
 

@@ -22,7 +22,7 @@ import torch.distributed as dist
 from safetensors.torch import load_file, save_file
 
 from gannet.core import world
-from gannet.core.experiment import resolve
+from gannet.core.overrides import resolve
 from gannet.core.registry import SOURCES
 from gannet.engine import distributed
 from gannet.engine.assembly import assemble

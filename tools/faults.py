@@ -27,7 +27,7 @@ import torch
 
 from gannet import api
 from gannet.core.errors import CheckpointError, GannetError, ResourceError
-from gannet.core.experiment import resolve
+from gannet.core.overrides import resolve
 from gannet.engine import checkpoint, plots
 from gannet.engine.run import Run
 

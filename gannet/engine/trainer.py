@@ -20,8 +20,9 @@ from gannet.core.schedule import in_samples
 from gannet.core.types import Clock, Task
 from gannet.engine import checkpoint, pictures, plots, state
 from gannet.engine.assembly import Game
+from gannet.engine.budget import Budget
 from gannet.engine.console import Mute, Silent
-from gannet.engine.distributed import average_buffers, mean_over_processes
+from gannet.engine.distributed import average_buffers
 from gannet.engine.ema import Ema
 from gannet.engine.feed import Feed
 from gannet.engine.health import Health, p_above, spread
@@ -404,42 +405,6 @@ class Trainer:
             self._commit(best=bool(self.best and self.best["samples"] == samples), last=True)
         self._record("stop", reason=reason)
         self._draw()
-
-
-class Budget:
-    """Turns `stop.minutes` into samples after a short measurement."""
-
-    WARM = 3  # steps before the clock is believed: allocators and caches fill
-    RESERVE = 0.93  # scores, grids and checkpoints take the rest
-
-    def __init__(self, trainer: Trainer):
-        self.trainer, self.started, self.steps, self.samples = trainer, 0.0, 0, 0
-
-    def measure(self) -> None:
-        """Called after every step until the plan stands."""
-        trainer, stop = self.trainer, self.trainer.experiment.stop
-        if trainer.planned is not None or stop.minutes is None:
-            return
-        # Steps of this process, not of the run: it may have been broken off and resumed within the measurement.
-        self.steps += 1
-        if self.steps <= self.WARM:
-            self.started = time.monotonic()
-            return
-        self.samples += trainer.clock.samples - trainer.before
-        took = time.monotonic() - self.started
-        # Several processes must plan at the same step, so they measure a fixed number of them.
-        enough = took >= min(4.0, 0.04 * 60 * stop.minutes) if world.size() == 1 else self.steps >= self.WARM + 20
-        if not enough:
-            return
-        took = float(mean_over_processes({"took": torch.tensor(took, dtype=torch.float64)})["took"])
-        rate = self.samples / max(took, 1e-9)
-        left = max(0.0, 60 * stop.minutes - trainer.seconds) * self.RESERVE
-        batch = trainer.experiment.batch
-        total = trainer.clock.samples + max(1, round(rate * left / batch)) * batch
-        trainer.planned = total
-        trainer.clock = replace(trainer.clock, total=trainer.planned)
-        trainer.console.total(trainer.planned)
-        trainer._record("note", text=f"{rate:,.0f} samples/s: {stop.minutes:g} minutes are {trainer.planned:,} samples")
 
 
 def averaged_task(task: Task, ema: Ema) -> Task:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from gannet.core.errors import UsageError
 from gannet.core.random import Draw
 from gannet.core.registry import TASKS
 from gannet.core.round import Round
 from gannet.core.types import Batch, Comparison, DataSpec, Generated, Inputs, Player, Role, Task, sum_entries
 from gannet.losses.reconstruction import l1
+from gannet.tasks.translation import condition
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,22 +48,18 @@ class Cycle(Task):
         x, back = to_x(batch["given"]), to_given(batch["x"])
         return Translated(x=x, back=back, given_again=to_given(x), x_again=to_x(back))
 
-    def comparisons(self, batch: Batch, generated: Generated) -> list[Comparison]:
-        sides = {"x": generated.x, "given": generated.back}  # type: ignore[attr-defined]
-        return [
-            Comparison(f"judge_{n}", Inputs(batch[n]), Inputs(f), weight=self.weight, pool=n) for n, f in sides.items()
-        ]
+    def comparisons(self, batch: Batch, made: Translated) -> list[Comparison]:  # type: ignore[override]
+        sides = {"x": made.x, "given": made.back}
+        return [Comparison(f"judge_{n}", Inputs(batch[n]), Inputs(f), (), self.weight, n) for n, f in sides.items()]
 
-    def terms(self, player: str, batch: Batch, generated: Generated, rounds: list[Round]) -> dict[str, Tensor]:
-        again = (("given", generated.given_again), ("x", generated.x_again))  # type: ignore[attr-defined]
+    def terms(self, player: str, batch: Batch, made: Translated, rounds: list[Round]) -> dict[str, Tensor]:  # type: ignore[override]
+        again = (("given", made.given_again), ("x", made.x_again))
         return {"cycle": self.cycle * sum_entries([l1(t, batch[n]) for n, t in again])} if player == "generator" else {}
 
     def sample(
         self, draw: Draw, y: Tensor | None = None, given: Tensor | None = None, truncation: float = 1.0
     ) -> Tensor:
-        if given is None:
-            raise UsageError("a translator needs pictures to translate; sample it from a source that has `given`.")
-        return self.networks["to_x"](given)
+        return self.networks["to_x"](condition(given))
 
     def preview(self, batch: Batch, draw: Draw, y: Tensor | None = None) -> list[tuple[str, Tensor]]:
         there, back = self.networks["to_x"](batch["given"]), self.networks["to_given"](batch["x"])

@@ -12,6 +12,13 @@ from gannet.core.types import Batch, Comparison, DataSpec, Generated, Inputs, Pl
 from gannet.losses.reconstruction import l1
 
 
+def condition(given: Tensor | None) -> Tensor:
+    """The pictures to translate. Raises `UsageError` when there are none."""
+    if given is None:
+        raise UsageError("a translator needs pictures to translate; sample it from a source that has `given`.")
+    return given
+
+
 @TASKS.register("translation")
 class Translation(Task):
     """`given` to `x`, pairs known: L_G = adversarial·L_adv + l1·|G(given) − x| (eq. 4), D judges (given, picture)."""
@@ -46,9 +53,7 @@ class Translation(Task):
     def sample(
         self, draw: Draw, y: Tensor | None = None, given: Tensor | None = None, truncation: float = 1.0
     ) -> Tensor:
-        if given is None:
-            raise UsageError("a translator needs pictures to translate; sample it from a source that has `given`.")
-        return self.networks["generator"](given)
+        return self.networks["generator"](condition(given))
 
     def preview(self, batch: Batch, draw: Draw, y: Tensor | None = None) -> list[tuple[str, Tensor]]:
         return [("given", batch["given"]), ("generated", self.sample(draw, given=batch["given"])), ("real", batch["x"])]

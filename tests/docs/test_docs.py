@@ -19,7 +19,8 @@ from typer.main import get_command
 from gannet import api, training
 from gannet.cli import app
 from gannet.core import errors, registry
-from gannet.core.experiment import preset_names, preset_text, resolve
+from gannet.core.overrides import resolve
+from gannet.core.presets import preset_names, preset_text
 from gannet.engine.assembly import assemble
 from gannet.engine.trainer import Trainer
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from gannet.core.errors import DataError, UsageError
-from gannet.core.experiment import preset_names, resolve
+from gannet.core.overrides import resolve
+from gannet.core.presets import preset_names
 from gannet.engine.assembly import assemble
 
 

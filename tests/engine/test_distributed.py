@@ -16,7 +16,7 @@ from torch.nn.functional import softplus
 from torch.testing import assert_close
 
 from gannet import api
-from gannet.core.experiment import resolve
+from gannet.core.overrides import resolve
 from gannet.core.types import Clock
 from gannet.engine.assembly import assemble
 from gannet.engine.run import Run

@@ -9,7 +9,8 @@ import pytest
 
 from gannet import api
 from gannet.core.errors import CheckpointError, DataError, UsageError
-from gannet.core.experiment import preset_names, resolve
+from gannet.core.overrides import resolve
+from gannet.core.presets import preset_names
 from gannet.engine import checkpoint
 from gannet.engine.assembly import assemble
 from gannet.metrics.evaluator import Evaluator

@@ -12,11 +12,12 @@ import torch
 
 from gannet import api
 from gannet.core.errors import DivergedError, ResourceError
-from gannet.core.experiment import resolve
+from gannet.core.overrides import resolve
 from gannet.engine import checkpoint, pictures
 from gannet.engine.assembly import assemble
 from gannet.engine.run import Run
-from gannet.engine.trainer import Budget, Trainer
+from gannet.engine.budget import Budget
+from gannet.engine.trainer import Trainer
 from gannet.metrics.evaluator import Evaluator
 
 pytestmark = [

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import softplus
 from torch.testing import assert_close
 
-from gannet.core.experiment import resolve
+from gannet.core.overrides import resolve
 from gannet.core.parts import RoundRegularizer
 from gannet.core.random import Draw, installed
 from gannet.core.registry import REGULARIZERS
