@@ -31,6 +31,8 @@ from gannet.metrics.evaluator import Evaluator
 Overrides = Mapping[str, Any] | list[str]
 RESUMABLE = ("stop", "log", "device", "threads", "keep", "profile")
 """What may change when a run goes on; anything else would make it another run."""
+SCORED = 1000
+"""Samples behind a score taken in training, unless `evaluate.n` says otherwise: about a second each."""
 
 
 def train(
@@ -160,7 +162,8 @@ def make_scorer(game: Game) -> Evaluator | None:
     settings = game.experiment.evaluate
     if settings.metrics == [] or game.device.type == "meta":
         return None
-    return Evaluator(game.source, split="train", metrics=settings.metrics, n=settings.n, seed=game.experiment.seed)
+    n = settings.n or min(SCORED, max(1, len(game.source.split("train")) // 2))
+    return Evaluator(game.source, split="train", metrics=settings.metrics, n=n, seed=game.experiment.seed)
 
 
 def set_threads(experiment: Experiment) -> None:

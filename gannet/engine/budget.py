@@ -19,7 +19,7 @@ class Budget:
     """Turns `stop.minutes` into samples after a short measurement."""
 
     WARM = 3  # steps before the clock is believed: allocators and caches fill
-    RESERVE = 0.93  # scores, grids and checkpoints take the rest
+    RESERVE = 0.95  # log lines, grids and checkpoints take the rest
 
     def __init__(self, trainer: Trainer):
         self.trainer, self.started, self.steps, self.samples = trainer, 0.0, 0, 0
@@ -40,12 +40,26 @@ class Budget:
         enough = took >= min(4.0, 0.04 * 60 * stop.minutes) if world.size() == 1 else self.steps >= self.WARM + 20
         if not enough:
             return
-        took = float(mean_over_processes({"took": torch.tensor(took, dtype=torch.float64)})["took"])
-        rate = self.samples / max(took, 1e-9)
-        left = max(0.0, 60 * stop.minutes - trainer.seconds) * self.RESERVE
+        seconds = mean_over_processes({"both": torch.tensor([took, self._scoring()], dtype=torch.float64)})["both"]
+        rate = self.samples / max(float(seconds[0]), 1e-9)
+        scoring = float(seconds[1]) * world.size()  # only the first process scores, and the others wait
+        left = max(0.0, 60 * stop.minutes - trainer.seconds - scoring)
+        each = 1 / rate
+        every = trainer.experiment.evaluate.every
+        if isinstance(every, str):
+            left -= min(left / 2, scoring * 100 / float(every[:-1]))
+        else:
+            each += scoring / every
         batch = trainer.experiment.batch
-        total = trainer.clock.samples + max(1, round(rate * left / batch)) * batch
-        trainer.planned = total
+        trainer.planned = trainer.clock.samples + max(1, round(self.RESERVE * left / each / batch)) * batch
         trainer.clock = replace(trainer.clock, total=trainer.planned)
         trainer.console.total(trainer.planned)
         trainer._record("note", text=f"{rate:,.0f} samples/s: {stop.minutes:g} minutes are {trainer.planned:,} samples")
+
+    def _scoring(self) -> float:
+        """Seconds that one score takes, found by taking one."""
+        if self.trainer.scorer is None:
+            return 0.0
+        begun = time.monotonic()
+        self.trainer._score()
+        return time.monotonic() - begun
