@@ -31,6 +31,8 @@ from gannet.metrics.evaluator import Evaluator
 Overrides = Mapping[str, Any] | list[str]
 RESUMABLE = ("stop", "log", "device", "threads", "keep", "profile")
 """What may change when a run goes on; anything else would make it another run."""
+ENDS = {"stop.minutes", "stop.target", "stop.patience"}
+"""Keys that move the end of a finished run, beside more samples."""
 SCORED = 1000
 """Samples behind a score taken in training, unless `evaluate.n` says otherwise: about a second each."""
 
@@ -69,6 +71,7 @@ def start(
         distributed.agree(
             game.device,
             experiment=experiment.hash(),
+            stop=str(experiment.stop),
             data=game.source.fingerprint(),
             torch=torch.__version__,
         )
@@ -110,17 +113,21 @@ def resume(
         )
     experiment = resolve(str(found.experiment), dict(pairs)).experiment
     set_threads(experiment)
-    distributed.join(pick_device(experiment.device))
+    device = pick_device(experiment.device)
+    distributed.join(device)
     with memory_errors(experiment):
         writes = world.rank() == 0
         with found.lock() if writes else contextlib.nullcontext():
             if writes:
                 checkpoint.sweep(found.checkpoints)
             console = console or Silent()
-            restored = checkpoint.latest(found.checkpoints, fallback=writes, warn=console.alarm)
+            # The first process chooses, and may have to set a damaged one aside; the others take what it took.
+            chosen = checkpoint.latest(found.checkpoints, fallback=True, warn=console.alarm) if writes else None
+            name = distributed.same_text(device, chosen.name if chosen else "")
+            restored = chosen or checkpoint.read(found.checkpoints / name)
             game = assemble(experiment, source, modules)
             _same_data(found, game)
-            distributed.agree(game.device, experiment=experiment.hash(), checkpoint=restored.name)
+            distributed.agree(game.device, experiment=experiment.hash(), stop=str(experiment.stop), checkpoint=name)
             trainer = Trainer(
                 game,
                 found,
@@ -129,16 +136,11 @@ def resume(
                 _loggers(experiment, found if writes else None, restored.state["samples"]),
             )
             stop, keys, done = experiment.stop, {key for key, _ in pairs}, restored.state["samples"]
-            end = (
-                stop.samples
-                if "stop.samples" in keys
-                else None
-                if "stop.minutes" in keys
-                else restored.state["planned"]
-            )
-            if end is not None and done >= end and _last(found).get("reason") == "samples":
+            ended = _last(found).get("reason", "signal")
+            goes_on = done < stop.samples if "stop.samples" in keys and stop.samples else bool(keys & ENDS)
+            if ended != "signal" and not goes_on:
                 raise UsageError(
-                    f"{found.path} is finished: it stopped at {done:,} samples, as planned. To go on: "
+                    f"{found.path} is finished: it stopped at {done:,} samples ({ended}). To go on: "
                     f"gannet resume {found.path} stop.minutes=5, or stop.samples={2 * done}."
                 )
             trainer.resume(restored)
@@ -146,7 +148,7 @@ def resume(
                 for text in _changed_environment(found, game):
                     console.note(text)
             if "stop.samples" in keys and stop.samples is not None:
-                trainer.planned = stop.samples
+                trainer.planned, trainer.cap = stop.samples, None
             elif "stop.minutes" in keys and stop.minutes is not None:
                 trainer.extend(60 * stop.minutes)
             return found, trainer.fit()

@@ -40,10 +40,12 @@ class Budget:
         enough = took >= min(4.0, 0.04 * 60 * stop.minutes) if world.size() == 1 else self.steps >= self.WARM + 20
         if not enough:
             return
-        seconds = mean_over_processes({"both": torch.tensor([took, self._scoring()], dtype=torch.float64)})["both"]
-        rate = self.samples / max(float(seconds[0]), 1e-9)
-        scoring = float(seconds[1]) * world.size()  # only the first process scores, and the others wait
-        left = max(0.0, 60 * stop.minutes - trainer.seconds - scoring)
+        # One mean of all clocks, so that every process makes the same plan.
+        measured = torch.tensor([took, self._scoring(), trainer.seconds], dtype=torch.float64)
+        took, scoring, spent = mean_over_processes({"seconds": measured})["seconds"].tolist()
+        rate = self.samples / max(took, 1e-9)
+        scoring *= world.size()  # only the first process scores, and the others wait
+        left = max(0.0, 60 * stop.minutes - spent - scoring)
         each = 1 / rate
         every = trainer.experiment.evaluate.every
         if isinstance(every, str):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from gannet.core import world
 from gannet.core.errors import UsageError
 
-TIMEOUT_SECONDS = 45.0
+TIMEOUT_SECONDS = 600.0  # how long the others wait while the first one scores, draws and saves
 WIDTH = 512  # bytes in which the processes compare notes
 
 
@@ -26,6 +26,8 @@ def join(device: torch.device) -> None:
     """Join the group torchrun describes in the environment, if it does; once a process, until it exits."""
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ or dist.is_initialized():
         return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     timeout = datetime.timedelta(seconds=float(os.environ.get("GANNET_TIMEOUT", TIMEOUT_SECONDS)))
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timeout)
     atexit.register(dist.destroy_process_group)

@@ -42,6 +42,7 @@ def capture(trainer: Trainer) -> tuple[Tensors, dict[str, Any]]:
         "step": trainer.clock.step,
         "total": trainer.clock.total,
         "planned": trainer.planned,
+        "cap": trainer.cap,
         "turns": table.turns,
         "cursors": table.cursors,
         "rate": table.rate,
@@ -72,7 +73,8 @@ def restore(trainer: Trainer, tensors: Tensors, state: dict[str, Any]) -> None:
     table.turns, table.cursors, table.rate = dict(state["turns"]), dict(state["cursors"]), state["rate"]
     table.shared = None
     trainer.clock = trainer.clock.__class__(state["samples"], state["total"], state["step"])
-    trainer.planned, trainer.rollbacks, trainer.seconds = state["planned"], state["rollbacks"], state["seconds"]
+    trainer.planned, trainer.cap = state["planned"], state["cap"]
+    trainer.rollbacks, trainer.seconds = state["rollbacks"], state["seconds"]
     trainer.health.state = state["health"]
     trainer.best, trainer.stale, trainer.scores = state["best"], state["stale"], state["scores"]
     trainer.done.update(state["done"])

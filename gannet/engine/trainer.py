@@ -60,6 +60,10 @@ class Outcome:
     grid: Path | None = None
 
 
+class SeenByOne(NonFinite):
+    """Found in what only the first process does (scores, checkpoints), so the others cannot roll back with it."""
+
+
 class Trainer:
     """Moves a `Game` until its stop. All that must survive a restart is in `state.capture(self)`."""
 
@@ -84,7 +88,8 @@ class Trainer:
         stop = self.experiment.stop
         self.planned: int | None = stop.samples  # where this run ends; None until a time budget has been measured
         self.clock = Clock(0, stop.samples if stop.samples is not None else UNKNOWN, 0)
-        self.cap = None if stop.minutes is None else 90 * stop.minutes  # seconds of wall time, 1.5 × the plan
+        # Seconds of wall time that end the run: the minutes themselves beside samples, else 1.5 × what they planned.
+        self.cap = None if stop.minutes is None else stop.minutes * (90 if stop.samples is None else 60)
         self.seconds, self.rollbacks, self.stale = 0.0, 0, 0
         self.best: dict[str, Any] | None = None
         self.scores: dict[str, float] = {}
@@ -94,7 +99,7 @@ class Trainer:
         self.failed_commits = 0
         self.pace = [0.0, 0.0]  # samples and seconds of the steps since the last log line
         self.committed: Path | None = None
-        self.last_commit = 0.0
+        self.last_commit, self.wanted = 0.0, False  # when the last commit was tried, and whether one is overdue
         self.drawn = time.monotonic()
 
     # ------------------------------------------------------------------------------------------------- the loop
@@ -137,7 +142,10 @@ class Trainer:
                         reason = wish or "signal"
                         break
                 self.seconds = before + time.monotonic() - started
-                self._finish(reason)
+                try:
+                    self._finish(reason)
+                except NonFinite as problem:
+                    raise DivergedError(f"{problem}, at the very end. The last checkpoint is intact.") from None
                 signal = signals.received if reason == "signal" else None
             finally:
                 self.console.stop()
@@ -204,18 +212,20 @@ class Trainer:
         return self.before // interval != self.clock.samples // interval
 
     def _due(self, save_requested: bool) -> None:
-        keep, improved = self.experiment.keep, False
-        if self.crossed(keep.log):
+        keep, improved, line = self.experiment.keep, False, self.crossed(self.experiment.keep.log)
+        if line:
             self._log()
         if self.crossed(keep.samples):
             self._show()
         scoring = self.scorer is not None and self.crossed(self.experiment.evaluate.every)
-        if scoring or self.crossed(keep.checkpoints):
+        # Only at these steps do all processes meet over their buffers, so only there may the first one save them.
+        meeting = line or scoring or self.crossed(keep.checkpoints)
+        if meeting:
             average_buffers([*self.game.networks.values(), *self.ema.modules.values()])
         if scoring:
             improved = self._score()
-        timed = time.monotonic() - self.last_commit > 60 * keep.minutes
-        if improved or timed or save_requested or self.crossed(keep.checkpoints):
+        self.wanted |= save_requested or time.monotonic() - self.last_commit > 60 * keep.minutes
+        if improved or self.crossed(keep.checkpoints) or (self.wanted and (meeting or world.size() == 1)):
             self._commit(best=improved)
 
     def _log(self) -> None:
@@ -296,7 +306,10 @@ class Trainer:
         self.done["score"] = self.clock.samples
         if world.rank() != 0:
             return False
-        self.scores = self.scorer.score(self.generate)
+        try:
+            self.scores = self.scorer.score(self.generate)
+        except DivergedError as error:
+            raise SeenByOne("generator", str(error), "a sample") from None
         value = self.scores[self.scorer.primary]
         lower = self.scorer.better == "lower"
         improved = self.best is None or (value < self.best["value"] if lower else value > self.best["value"])
@@ -327,13 +340,15 @@ class Trainer:
         self.loggers.log(record)
 
     def _commit(self, best: bool = False, last: bool = False) -> None:
-        self.last_commit = time.monotonic()
+        self.last_commit, self.wanted = time.monotonic(), False
         if not self.writes or self.run is None:
             return
         tensors, values = state.capture(self)
         values["log_position"] = self.run.log_position()
         name = checkpoint.checkpoint_name(self.clock.samples)
-        pinned = {self.best["checkpoint"]} if self.best and "checkpoint" in self.best else set()
+        pointer = self.run.checkpoints / "best.json"
+        # Pinned until the next best has been named: a kill in between must not leave the pointer without its target.
+        pinned = {checkpoint.pointed(self.run.checkpoints, "best")} if pointer.exists() else set()
         try:
             self.committed = checkpoint.commit(
                 self.run.checkpoints, name, tensors, values, self.experiment.keep.newest, pinned
@@ -345,7 +360,7 @@ class Trainer:
             self.console.alarm(f"{error} Training goes on; {3 - self.failed_commits} more failures end it.")
             return
         except checkpoint.NotFinite as error:
-            raise NonFinite("generator", str(error), "the weights") from None
+            raise SeenByOne("generator", str(error), "the weights") from None
         self.failed_commits = 0
         self.done["commit"] = self.clock.samples
         if best and self.best is not None:
@@ -375,7 +390,7 @@ class Trainer:
 
     def _roll_back(self, problem: NonFinite) -> None:
         """Return to the last checkpoint with half the learning rates; twice at most."""
-        if self.rollbacks >= ROLLBACKS or not self.run:
+        if self.rollbacks >= ROLLBACKS or not self.run or (isinstance(problem, SeenByOne) and world.size() > 1):
             raise DivergedError(
                 f"training diverged at {self.clock.samples:,} samples: {problem}. "
                 f"It was rolled back {self.rollbacks} times with lower rates. The last checkpoint is intact. "
@@ -383,8 +398,11 @@ class Trainer:
             )
         rollbacks, rate = self.rollbacks + 1, self.table.rate * 0.5
         at, seconds = self.clock.samples, self.seconds
+        planned, cap, total = self.planned, self.cap, self.clock.total
         self.resume(checkpoint.latest(self.run.checkpoints))
         self.rollbacks, self.table.rate, self.seconds = rollbacks, rate, seconds
+        # The plan may be newer than the checkpoint: measured, or extended, since.
+        self.planned, self.cap, self.clock = planned, cap, replace(self.clock, total=total)
         text = f"{problem} at {at:,} samples; rolled back to {self.clock.samples:,} with learning rates × {rate:g}"
         self._record("alarm", text=text)
         self.console.alarm(text)
