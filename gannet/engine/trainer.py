@@ -45,6 +45,7 @@ class Scorer(Protocol):
     def primary(self) -> str: ...
     @property
     def better(self) -> str: ...
+    def labels(self) -> Tensor | None: ...
     def score(self, generate: Callable[[int, int], Tensor]) -> dict[str, float]: ...
 
 
@@ -84,6 +85,7 @@ class Trainer:
         self.ema = Ema(game.averaged(), self.experiment.ema.halflife, self.experiment.ema.ramp)
         self.sampler = averaged_task(game.task, self.ema)
         self.heldout = Feed(game.source, "test", self.experiment.seed, game.device, game.dtype, False)
+        self.conditional = any(role.data.classes for role in game.task.roles.values())
         self.health = Health()
         stop = self.experiment.stop
         self.planned: int | None = stop.samples  # where this run ends; None until a time budget has been measured
@@ -297,8 +299,11 @@ class Trainer:
         """Samples number `start` … of the averaged generator, from latents that are the same at every evaluation."""
         draw = Draw(self.experiment.seed, "evaluate", 0, range(start, start + count), self.game.device, self.game.dtype)
         given = self.heldout.take("evaluate", range(start, start + count)).get("given")
+        # The classes of the very rows they are compared with: drawn evenly, a rare class would count as an error.
+        labels = self.scorer.labels() if self.scorer and self.conditional else None
+        y = None if labels is None else labels[start : start + count].to(self.game.device)
         with torch.no_grad(), installed(draw.child("layers")):
-            return self.sampler.sample(draw, given=given).float().cpu()
+            return self.sampler.sample(draw, y, given).float().cpu()
 
     def _score(self) -> bool:
         """Score the averaged weights; whether they are the best so far."""

@@ -12,6 +12,7 @@ import torch
 from gannet.core.errors import GannetError
 from gannet.engine import checkpoint, plots
 from gannet.engine.run import Run
+from gannet.engine.trainer import Trainer
 
 CLOCK = ("seconds", "images_per_second")
 
@@ -97,6 +98,23 @@ def broken_at(monkeypatch) -> Callable[[int, str], Any]:
                 yield
 
     return cut
+
+
+@pytest.fixture
+def before_step(monkeypatch):
+    """`before_step(step, act)`: `act(trainer)` before every attempt at that step."""
+
+    def install(step, act):
+        whole = Trainer._step
+
+        def stepped(self, vote):
+            if self.clock.step == step:
+                act(self)
+            return whole(self, vote)
+
+        monkeypatch.setattr(Trainer, "_step", stepped)
+
+    return install
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from gannet.core.errors import DivergedError, ResourceError
 from gannet.core.overrides import resolve
 from gannet.engine import checkpoint, pictures
 from gannet.engine.assembly import assemble
-from gannet.engine.run import Run
 from gannet.engine.budget import Budget
+from gannet.engine.run import Run
 from gannet.engine.trainer import Trainer
 from gannet.metrics.evaluator import Evaluator
 
@@ -25,23 +25,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:mode collapse", "ignore:the discriminator is far", "ignore:.*rolled back"),
 ]
 SCORED = {"metrics": ["frechet"], "n": 16, "every": 8}
-
-
-@pytest.fixture
-def before_step(monkeypatch):
-    """`before_step(step, act)`: `act(trainer)` before every attempt at that step."""
-
-    def install(step, act):
-        whole = Trainer._step
-
-        def stepped(self, vote):
-            if self.clock.step == step:
-                act(self)
-            return whole(self, vote)
-
-        monkeypatch.setattr(Trainer, "_step", stepped)
-
-    return install
 
 
 @pytest.fixture

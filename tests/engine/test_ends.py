@@ -1,0 +1,105 @@
+"""Ends that move: what stops a run, what makes it go on, and what a return to a checkpoint must not undo."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gannet import api
+from gannet.core.errors import DivergedError, UsageError
+from gannet.core.overrides import resolve
+from gannet.engine import checkpoint
+from gannet.engine.assembly import assemble
+from gannet.engine.trainer import Trainer
+from gannet.engine.turn import Table
+
+pytestmark = [
+    pytest.mark.usefixtures("no_plots"),
+    pytest.mark.filterwarnings("ignore:mode collapse", "ignore:the discriminator is far"),
+]
+
+
+def test_minutes_beside_samples_are_a_limit_of_their_own(tiny):
+    def cap(**stop):
+        return Trainer(assemble(resolve("gan", {**tiny("gan"), **stop}).experiment)).cap
+
+    assert cap(**{"stop.minutes": 2}) == 120  # samples are given too
+    assert cap(**{"stop.minutes": 2, "stop.samples": None}) == 180
+    assert cap(**{"stop.minutes": None}) is None
+
+
+def test_more_samples_lift_the_wall_that_ended_a_run(tiny, place, before_step, refused):
+    before_step(3, lambda trainer: setattr(trainer, "cap", 0.0))
+    run, outcome = api.train("gan", {**tiny("gan"), "stop.minutes": 5}, place("run"))
+    assert (outcome.reason, outcome.samples) == ("time", 32)
+    assert "is finished" in refused(UsageError, api.resume, run.path)
+    assert "is finished" in refused(UsageError, api.resume, run.path, {"stop.samples": 32})
+    _, outcome = api.resume(run.path, {"stop.samples": 96})
+    assert (outcome.reason, outcome.samples) == ("samples", 96)
+
+
+def test_a_roll_back_keeps_a_plan_that_is_newer_than_the_checkpoint(tiny, place, monkeypatch):
+    run, _ = api.train("gan", tiny("gan"), place("run"))  # 12 steps, 96 samples
+    whole, faults = Table.turn, iter([True])
+
+    def turn(self, name, player, clock, *rest):
+        if clock.step == 14 and next(faults, False):
+            with torch.no_grad():
+                self.parameters[name][0].fill_(float("nan"))
+        return whole(self, name, player, clock, *rest)
+
+    monkeypatch.setattr(Table, "turn", turn)
+    with pytest.warns(RuntimeWarning, match="rolled back"):
+        _, outcome = api.resume(run.path, {"stop.samples": 160, "keep.checkpoints": 10**6})
+    assert (outcome.reason, outcome.samples) == ("samples", 160)
+
+
+def test_the_old_best_stays_until_the_new_one_is_named(tiny, place, monkeypatch):
+    improving = {"evaluate": {"metrics": ["frechet"], "n": 16, "every": 8}, "keep.newest": 1, "stop.samples": 24}
+    values = iter([3.0, 2.0, 1.0])
+    monkeypatch.setattr("gannet.metrics.evaluator.Evaluator.score", lambda self, generate: {self.primary: next(values)})
+    whole, valid = checkpoint.commit, []
+
+    def commit(folder, *rest, **named):
+        path = whole(folder, *rest, **named)
+        # Here a kill would leave the pointer as it is: what it names must still be there.
+        if (folder / "best.json").exists():
+            valid.append(checkpoint.read(folder / checkpoint.pointed(folder, "best")).name)
+        return path
+
+    monkeypatch.setattr(checkpoint, "commit", commit)
+    run, _ = api.train("gan", {**tiny("gan"), **improving}, place("run"))
+    assert valid == ["000000008", "000000016", "000000024"]  # the last commit holds the final grid
+    assert checkpoint.pointed(run.checkpoints, "best").partition("-")[0] == "000000024"
+
+
+def test_samples_that_are_no_numbers_roll_back_like_a_loss(tiny, place, monkeypatch):
+    scored = {"evaluate": {"metrics": ["frechet"], "n": 16, "every": 8}}
+    answers = iter([DivergedError("2 of 16 generated samples are not finite")])
+
+    def score(self, generate):
+        if (error := next(answers, None)) is not None:
+            raise error
+        return {self.primary: 1.0}
+
+    monkeypatch.setattr("gannet.metrics.evaluator.Evaluator.score", score)
+    with pytest.warns(RuntimeWarning, match="not finite"):
+        _, outcome = api.train("gan", {**tiny("gan"), **scored}, place("run"))
+    assert (outcome.reason, outcome.samples) == ("samples", 96)
+
+
+def test_a_sample_is_scored_with_the_label_of_the_real_it_stands_beside(tiny):
+    game = assemble(resolve("quick", tiny("quick")).experiment)
+    asked = []
+
+    class Scorer:
+        primary, better = "fd", "lower"
+
+        def labels(self):
+            return torch.tensor([7, 7, 7, 1])
+
+    trainer = Trainer(game, scorer=Scorer())
+    monkey = trainer.sampler.sample
+    trainer.sampler.sample = lambda draw, y=None, *rest: asked.append(y) or monkey(draw, y, *rest)
+    assert trainer.generate(2, 2).shape[0] == 2
+    assert asked[0].tolist() == [7, 1]
