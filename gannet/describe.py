@@ -228,7 +228,7 @@ def destination(experiment: Experiment, run: str | Path | None) -> Path:
 
 REASONS = {
     "samples": "all planned samples were seen",
-    "time": "1.5 times the planned minutes had passed",
+    "time": "its minutes had passed",
     "target": "the score reached stop.target",
     "patience": "the score had not improved for stop.patience evaluations",
     "signal": "a signal asked for it",

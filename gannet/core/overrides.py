@@ -67,8 +67,13 @@ def resolve(preset: str, overrides: Mapping[str, Any] | list[str] = (), origin: 
         _assign(tree, str(key), value, label, origins, problems)
     if "preset" not in tree:
         tree["preset"] = Path(preset).stem
-    for key, value in split_overrides(overrides, problems):
-        key = "start_from" if key == "from" else key
+    given = [("start_from" if key == "from" else key, value) for key, value in split_overrides(overrides, problems)]
+    asked = {key for key, _ in given}
+    for end, other in (("samples", "minutes"), ("minutes", "samples")):
+        # Whoever names an end replaces the preset's own: its minutes would cut a longer run short unseen.
+        if f"stop.{end}" in asked and not asked & {"stop", f"stop.{other}"}:
+            _assign(tree, f"stop.{other}", None, origin, origins, problems)
+    for key, value in given:
         _assign(tree, key, value, origin, origins, problems)
     return validate(tree, origins, problems)
 

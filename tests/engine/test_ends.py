@@ -103,3 +103,18 @@ def test_a_sample_is_scored_with_the_label_of_the_real_it_stands_beside(tiny):
     trainer.sampler.sample = lambda draw, y=None, *rest: asked.append(y) or monkey(draw, y, *rest)
     assert trainer.generate(2, 2).shape[0] == 2
     assert asked[0].tolist() == [7, 1]
+
+
+@pytest.mark.parametrize(
+    ("asked", "end"),
+    [
+        ({}, (None, 1.3)),
+        ({"stop.samples": 100}, (100, None)),
+        ({"stop.minutes": 3}, (None, 3.0)),
+        ({"stop.samples": 100, "stop.minutes": 3}, (100, 3.0)),
+        ({"stop": {"samples": 100, "minutes": 3}}, (100, 3.0)),
+    ],
+)
+def test_an_end_that_is_asked_for_replaces_the_end_of_the_preset(asked, end):
+    stop = resolve("quick", asked).experiment.stop
+    assert (stop.samples, stop.minutes) == end
