@@ -22,7 +22,6 @@ import torch
 from pydantic import BaseModel
 
 from gannet.core import registry
-from gannet.core.errors import UsageError
 from gannet.core.experiment import Experiment, Stop
 from gannet.core.overrides import PART_KEYS, Resolved
 from gannet.core.schedule import Schedule
@@ -214,13 +213,8 @@ def forecast(stop: Stop, found: Trial, device: torch.device) -> list[str]:
 def destination(experiment: Experiment, run: str | Path | None) -> Path:
     """Where training would write. Raises `UsageError` where it could not."""
     if run is None:
-        numbers = [int(m[1]) for m in (re.match(r"(\d{4,})-", p.name) for p in Path("runs").glob("*")) if m]
-        name = re.sub(r"[^A-Za-z0-9_]+", "-", f"{experiment.preset}-{experiment.data.name}").strip("-")
-        return Path("runs") / f"{max(numbers, default=0) + 1:04d}-{name}"
-    path = Path(run)
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise UsageError(f"{path} is there already and not an empty directory. Choose another --run DIR.")
-    return path
+        return Run.next_path(Path("runs"), f"{experiment.preset}-{experiment.data.name}")
+    return Run.check_free(Path(run))
 
 
 # ------------------------------------------------------------------------------------------------- a run that ended

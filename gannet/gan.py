@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import nn
 
 from gannet.core.errors import UsageError
 from gannet.core.overrides import Resolved, resolve
 from gannet.core.spec import Spec
-from gannet.core.types import Source, Verdict
+from gannet.core.types import Source
 from gannet.data.array import ArraySource
 from gannet.engine import checkpoint
 from gannet.engine.console import Console, Silent
@@ -29,8 +29,9 @@ class GAN:
 
     `data` is a source spec ("mnist"), a path, an array `[N, H, W]`, `[N, H, W, C]`, `[N, C, H, W]` or `[N, D]`, or a
     pair (array, labels). `generator=` and `discriminator=` take one's own modules: the generator has an attribute
-    `latent` and maps z `[B, latent]` (and y) to samples; the discriminator maps samples to scores `[B]` or a `Verdict`.
-    Other keywords are overrides, dots written as double underscores: `optim__generator__lr=1e-3`.
+    `latent` and maps z `[B, latent]` to samples; the discriminator maps samples to scores `[B]` or a `Verdict`. Where
+    the data have labels, both take y `[B]` next. Other keywords are overrides, dots written as double underscores:
+    `optim__generator__lr=1e-3`.
     """
 
     def __init__(
@@ -48,27 +49,27 @@ class GAN:
         self.modules: dict[str, nn.Module] = {}
         for role, given in (("generator", generator), ("discriminator", discriminator)):
             if isinstance(given, nn.Module):
-                self.modules[role] = given if role == "generator" else Judging(given)
+                self.modules[role] = given
             elif given is not None:
                 self.overrides[role] = given
-        self.source: Source | None = None
-        if isinstance(data, tuple):
-            self.source = ArraySource.from_arrays(*(np.asarray(part) for part in data))
-        elif data is not None and not isinstance(data, str | Path | Spec):
-            self.source = ArraySource.from_arrays(np.asarray(data))
-        elif data is not None:
+        self.source = _held(data)
+        if self.source is None and data is not None:
             self.overrides["data"] = str(data)
         self.run: Run | None = None
         self.outcome: Outcome | None = None
         self._model: Model | None = None
 
     def fit(self, minutes: float | None = None, samples: int | None = None, quiet: bool = True) -> GAN:
-        """Train, or go on training for that much more. Returns itself."""
+        """Train, or go on training for that much more. Returns itself. Raises `UsageError` where nothing is left to do
+        and nothing more was asked for."""
         console = Silent() if quiet else Console()
-        self._model = None
         if self.run is not None:
+            self._check_more(minutes is not None or samples is not None)
+            self._model = None
             done = checkpoint.latest(self.run.checkpoints).state["samples"]
-            more = {"stop.samples": done + samples} if samples is not None else {"stop.minutes": minutes}
+            more = {"stop.samples": done + samples} if samples is not None else {}
+            if minutes is not None:
+                more["stop.minutes"] = minutes
             self.run, self.outcome = resume(self.run.path, more, (), console, self.source, self.modules)
             return self
         # Samples replace the preset's own minutes, they do not join them.
@@ -81,6 +82,20 @@ class GAN:
             resolved = Resolved(resolved.experiment.model_copy(update={"data": named}), resolved.origins)
         self.run, self.outcome = start(resolved, self.where, {}, console, self.source, self.modules)
         return self
+
+    def _check_more(self, asked: bool) -> None:
+        """Refuse to go on with a run that has nothing left to do, or whose arrays are not at hand."""
+        assert self.run is not None
+        if not asked and not (self.outcome and self.outcome.reason == "signal"):
+            raise UsageError(
+                f"{self.run.path} is trained. To go on, say for how much more: fit(minutes=2) or fit(samples=100_000)."
+            )
+        data = resolve(str(self.run.experiment)).experiment.data
+        if self.source is None and data.args.get("path") == IN_MEMORY:
+            raise UsageError(
+                f"{self.run.path} was trained on an array that no file holds. To go on, give it again: "
+                f"GAN.load({str(self.run.path)!r}, data=array)."
+            )
 
     @property
     def model(self) -> Model:
@@ -107,24 +122,28 @@ class GAN:
         return target.path
 
     @classmethod
-    def load(cls, path: str | Path, generator: nn.Module | None = None, discriminator: nn.Module | None = None) -> GAN:
-        """A GAN saved or trained in `path`. Modules of one's own must be given again: only their weights are stored."""
-        gan = cls("quick", generator=generator, discriminator=discriminator)
+    def load(
+        cls,
+        path: str | Path,
+        generator: nn.Module | None = None,
+        discriminator: nn.Module | None = None,
+        data: Any = None,
+    ) -> GAN:
+        """A GAN saved or trained in `path`. Modules of one's own must be given again, since only their weights are
+        stored, and so must arrays to train on. Raises `UsageError` for `data` that is text: files are found again."""
+        gan = cls("quick", generator=generator, discriminator=discriminator, data=data)
+        if gan.source is None and data is not None:
+            raise UsageError(
+                f"GAN.load(…, data={str(data)!r}): the run says where its files are. Give arrays, or leave data out."
+            )
         gan.run = Run.open(Path(path))
         gan._model = load(path, modules=gan.modules or None)
         return gan
 
 
-class Judging(nn.Module):
-    """A discriminator of one's own that returns plain scores, made to answer with a `Verdict`."""
-
-    def __init__(self, module: nn.Module):
-        super().__init__()
-        self.module = module
-
-    def forward(self, x: Tensor, y: Tensor | None = None, given: Tensor | None = None) -> Any:
-        parts = [p for p in (y, given) if p is not None]
-        said = self.module(x, *parts)
-        if isinstance(said, Verdict):
-            return said
-        return Verdict((said.squeeze(1) if said.dim() == 2 and said.shape[1] == 1 else said,))
+def _held(data: Any) -> Source | None:
+    """The source of arrays held in Python; `None` for text and paths, which name data elsewhere."""
+    if data is None or isinstance(data, str | Path | Spec):
+        return None
+    parts = data if isinstance(data, tuple) else (data,)
+    return ArraySource.from_arrays(*(np.asarray(part) for part in parts))

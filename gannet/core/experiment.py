@@ -10,32 +10,38 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from gannet.core.errors import UsageError
-from gannet.core.schedule import check_extent
-from gannet.core.spec import Spec, parse, render
+from gannet.core.schedule import check_extent, in_samples
+from gannet.core.spec import Spec, parse
+from gannet.core.types import Clock
 
 
-def as_spec(value: Any) -> Any:
-    if isinstance(value, str):
-        try:
-            return parse(value)
-        except UsageError as error:
-            raise ValueError(str(error)) from None
-    return value
+def as_spec(value: Any) -> Spec:
+    """A part from its text. Raises `ValueError` for what is none."""
+    if isinstance(value, Spec):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("it must be a part")
+    try:
+        return parse(value)
+    except UsageError as error:
+        raise ValueError(str(error).rstrip(".")) from None
+
+
+def as_list(value: Any) -> Any:
+    """A lone part as a list of one."""
+    return [value] if isinstance(value, Spec | str) else value
 
 
 def as_parts(value: Any) -> Any:
     """A list of specs becomes a mapping by name, so that `regularizers.r1.weight=10` has a place to point to."""
     if value is None:
         return {}
-    if isinstance(value, Spec | str):
-        value = [value]
+    value = as_list(value)
     if not isinstance(value, list):
         return value
     parts: dict[str, Any] = {}
     for item in value:
         spec = as_spec(item)
-        if not isinstance(spec, Spec):
-            raise ValueError(f"{render(item)} is not a part such as r1(weight=10)")
         name, number = spec.name, 2
         while name in parts:
             name, number = f"{spec.name}-{number}", number + 1
@@ -55,7 +61,14 @@ def _as_extent(value: str | int) -> str | int:
     return value
 
 
+def _as_interval(value: str | int) -> str | int:
+    if in_samples(value, Clock(total=1)) == 0:
+        raise ValueError("an interval must be above 0; 100% is once")
+    return value
+
+
 Extent = Annotated[str | int, AfterValidator(_as_extent)]
+Interval = Annotated[Extent, AfterValidator(_as_interval)]
 
 
 class Section(BaseModel):
@@ -91,19 +104,22 @@ class Turns(Section):
 class Evaluate(Section):
     """Scores taken in training, on `n` samples every `every`; `metrics: []` turns them off."""
 
-    every: Extent = "10%"
-    metrics: list[PartSpec] | None = None
+    every: Interval = "10%"
+    metrics: Annotated[list[PartSpec] | None, BeforeValidator(as_list)] = None
     n: int | None = Field(None, ge=2)
 
 
 class Keep(Section):
     """What is written and how often: sample grids, checkpoints (also after every `minutes`), log lines."""
 
-    samples: Extent = "10%"
-    checkpoints: Extent = "10%"
+    samples: Interval = "10%"
+    checkpoints: Interval = "10%"
     minutes: float = Field(5.0, gt=0)
-    log: Extent = "0.5%"
+    log: Interval = "0.5%"
     newest: int = Field(2, ge=1)
+
+
+SECTIONS: dict[str, type[Section]] = {"stop": Stop, "ema": Ema, "evaluate": Evaluate, "keep": Keep}
 
 
 class Experiment(Section):

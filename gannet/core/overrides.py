@@ -12,18 +12,8 @@ from pydantic import ValidationError
 
 from gannet.core import registry
 from gannet.core.errors import Problems, UsageError, nearest, unknown
-from gannet.core.experiment import (
-    Ema,
-    Evaluate,
-    Experiment,
-    Keep,
-    Section,
-    Stop,
-    Turns,
-    as_parts,
-    as_spec,
-    data_shorthand,
-)
+from gannet.core.experiment import SECTIONS, Ema, Experiment, Stop, as_parts, as_spec, data_shorthand
+from gannet.core.mistakes import explain, refused
 from gannet.core.presets import preset_text, read_yaml
 from gannet.core.spec import Spec, from_yaml, parse_value, render
 
@@ -101,6 +91,9 @@ def _assign(
     except UsageError as error:
         problems.append(str(error))
         return
+    except ValueError as error:
+        problems.append(refused(path, value if isinstance(value, str) else render(value), origin, str(error)))
+        return
     for old in [p for p in origins if p.startswith(path + ".")]:
         del origins[old]
     if isinstance(value, dict):
@@ -137,7 +130,7 @@ def _set(node: Any, keys: list[str], value: Any, path: str, origin: str) -> None
         names = list(Experiment.model_fields)
         close = nearest(head, [*names, *Stop.model_fields, *Ema.model_fields])
         found = [
-            n if n in names else next(f"{s}.{n}" for s, m in _SECTIONS.items() if n in m.model_fields) for n in close
+            n if n in names else next(f"{s}.{n}" for s, m in SECTIONS.items() if n in m.model_fields) for n in close
         ]
         defaults = Experiment().canonical()
         shown = [
@@ -186,7 +179,6 @@ def _set_argument(spec: Spec, keys: list[str], value: Any, path: str, origin: st
     return spec.with_arg(keys[0], _set_argument(inner, keys[1:], value, path, origin))
 
 
-_SECTIONS: dict[str, type[Section]] = {"stop": Stop, "ema": Ema, "evaluate": Evaluate, "keep": Keep}
 _DEFAULT_SPECS = {k: f.default for k, f in Experiment.model_fields.items() if isinstance(f.default, Spec)}
 _PART_REGISTRIES: dict[str, tuple[registry.Registry[Any], ...]] = {
     "task": (registry.TASKS,),
@@ -222,7 +214,7 @@ def validate(tree: dict[str, Any], origins: dict[str, str], problems: list[str])
     try:
         experiment = Experiment.model_validate(tree)
     except ValidationError as error:
-        problems += [_explain(e, origins) for e in error.errors()]
+        problems += dict.fromkeys(explain(e, origins) for e in error.errors())
         raise Problems(problems) from None
     for key, registries in _PART_REGISTRIES.items():
         value = getattr(experiment, key)
@@ -235,16 +227,3 @@ def validate(tree: dict[str, Any], origins: dict[str, str], problems: list[str])
     if problems:
         raise Problems(problems, "See every key with: gannet explain " + (experiment.preset or "PRESET"))
     return Resolved(experiment, origins)
-
-
-def _explain(error: Any, origins: dict[str, str]) -> str:
-    path = ".".join(str(p) for p in error["loc"])
-    origin = next((o for p, o in origins.items() if p == path or path.startswith(p + ".")), "default")
-    if error["type"] == "extra_forbidden":
-        section = _SECTIONS.get(str(error["loc"][0]), Turns)
-        close = nearest(str(error["loc"][-1]), section.model_fields)
-        hint = f" Did you mean: {', '.join(close)}?" if close else ""
-        return f"unknown key '{path}' ({origin}).{hint} Allowed: {', '.join(section.model_fields)}."
-    received = render(error["input"]) if not isinstance(error["input"], dict) else "…"
-    message = error["msg"][0].lower() + error["msg"][1:]
-    return f"{path}: received {received} ({origin}); {message}."

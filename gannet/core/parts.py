@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gannet.core.errors import UsageError
 from gannet.core.random import Draw
 from gannet.core.round import Round
-from gannet.core.schedule import Schedule, schedule_from
+from gannet.core.schedule import Schedule, not_negative
 
 
 class Objective(ABC):
@@ -64,7 +64,7 @@ class Regularizer(nn.Module):
         super().__init__()
         if every < 1:
             raise UsageError(f"every={every}: a term is due on every k-th turn, k at least 1.")
-        self.weight = schedule_from(weight)
+        self.weight = not_negative(weight, "weight")
         self.every = every
 
     def statistics(self, round: Round) -> dict[str, Tensor]:
@@ -128,6 +128,8 @@ class Metric(ABC):
     reads: ClassVar[Literal["features", "probabilities", "samples"]]
     better: ClassVar[Literal["lower", "higher"]]
     unit: ClassVar[str] = ""
+    needs_rows: int = 1
+    """The fewest samples a side it can be taken of; it may depend on the options."""
 
     @abstractmethod
     def __call__(self, fake: np.ndarray, real: np.ndarray) -> float:

@@ -71,10 +71,6 @@ class Draw:
         """The same numbers for only the first `rows` rows."""
         return self if rows == len(self.indices) else self._like(self.key[1], self.indices[:rows])
 
-    def turn(self) -> Draw:
-        """A draw of one row shared by every micro-batch and process of this turn."""
-        return self._like(f"{self.key[1]}/turn", [0])
-
     def _like(self, stream: str, indices: list[int]) -> Draw:
         return Draw(self.key[0], stream, self.key[2], indices, self.device, self.dtype)
 

@@ -24,6 +24,11 @@ class Schedule(ABC):
     @abstractmethod
     def __call__(self, clock: Clock) -> float: ...
 
+    @property
+    @abstractmethod
+    def lowest(self) -> float:
+        """The smallest value it ever has."""
+
     @abstractmethod
     def __str__(self) -> str:
         """Spec text that `schedule_from` reads back."""
@@ -55,6 +60,10 @@ class Constant(Schedule):
     def __call__(self, clock: Clock) -> float:
         return self.value
 
+    @property
+    def lowest(self) -> float:
+        return self.value
+
     def __str__(self) -> str:
         return f"{self.value:g}"
 
@@ -70,6 +79,10 @@ class Linear(Schedule):
 
     def __call__(self, clock: Clock) -> float:
         return self.first + (self.last - self.first) * progress(clock, self.start, self.over)
+
+    @property
+    def lowest(self) -> float:
+        return min(self.first, self.last)
 
     def __str__(self) -> str:
         return f"linear({self.first:g}, {self.last:g}{_extents(self.over, self.start)})"
@@ -89,6 +102,10 @@ class Cosine(Schedule):
             1 + math.cos(math.pi * progress(clock, self.start, self.over))
         )
 
+    @property
+    def lowest(self) -> float:
+        return min(self.first, self.last)
+
     def __str__(self) -> str:
         return f"cosine({self.first:g}, {self.last:g}{_extents(self.over, self.start)})"
 
@@ -102,6 +119,10 @@ class Warmup(Schedule):
 
     def __call__(self, clock: Clock) -> float:
         return self.then(clock) * progress(clock, 0, self.over)
+
+    @property
+    def lowest(self) -> float:
+        return min(0.0, self.then.lowest)
 
     def __str__(self) -> str:
         return f"warmup({self.then}{_extents(self.over)})"
@@ -120,6 +141,10 @@ class Piecewise(Schedule):
             if clock.samples >= in_samples(at, clock):
                 value = then
         return value
+
+    @property
+    def lowest(self) -> float:
+        return min([self.first, *(then for _, then in self.corners)])
 
     def __str__(self) -> str:
         corners = "".join(f", [{render(at)}, {then:g}]" for at, then in self.corners)
@@ -174,6 +199,14 @@ def _number(value: Any, at: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise UsageError(f"{at}{render(value)} is not a finite number.")
     return float(value)
+
+
+def not_negative(value: Any, name: str) -> Schedule:
+    """The schedule `value`; `UsageError` if it is ever below 0."""
+    schedule = schedule_from(value, name)
+    if schedule.lowest < 0:
+        raise UsageError(f"{name}={schedule} falls to {schedule.lowest:g}; it must stay at 0 or above.")
+    return schedule
 
 
 def check_extent(value: Any, at: str = "") -> Extent:

@@ -29,7 +29,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> Tensor:  # type: ignore[override]
-        grad = grad.contiguous()
+        grad = grad.clone(memory_format=torch.contiguous_format)  # autograd's own, which others may still read
         dist.all_reduce(grad)
         return grad.chunk(size())[rank()]
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from gannet.core import registry, world
 from gannet.core.errors import DataError, Problems, UsageError, unknown
@@ -14,6 +17,7 @@ from gannet.core.parts import Augmentation, Constraint, Objective, Regularizer, 
 from gannet.core.random import mix
 from gannet.core.schedule import in_samples
 from gannet.core.types import Clock, DataSpec, Player, Source, Task
+from gannet.engine import own
 from gannet.engine.optimisers import Recipe
 
 
@@ -47,16 +51,29 @@ class Game:
 
 
 def pick_device(name: str) -> torch.device:
-    """The device `name` stands for: auto takes CUDA, then MPS, then the CPU."""
+    """The device `name` stands for: auto takes CUDA, then MPS, then the CPU. Under torchrun, auto and cuda stand for
+    the GPU of this process's own number."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    kind = name.partition(":")[0]
-    if kind not in ("cpu", "cuda", "mps", "meta"):
-        raise UsageError(unknown("device", name, ["auto", "cpu", "cuda", "mps"]))
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+        raise UsageError(unknown("device", name, ["auto", "cpu", "cuda", "cuda:0", "mps"]))
+    kind, _, number = name.partition(":")
     if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
         raise UsageError(
             f"device={name}: this machine or this build of PyTorch has none. "
             "Use device=auto; `gannet doctor` shows what is there."
+        )
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", int(os.environ["LOCAL_RANK"]) + 1))
+        if processes > (gpus := torch.cuda.device_count()):
+            raise UsageError(
+                f"device={name}: {processes} processes on this machine need a GPU each, and it has {gpus}. "
+                f"Use torchrun --nproc-per-node {gpus}, or device=cpu."
+            )
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
+    elif number and int(number) >= (gpus := torch.cuda.device_count()):
+        raise UsageError(
+            f"device={name}: the GPUs of this machine are cuda:0 … cuda:{gpus - 1}. Use one of them, or device=auto."
         )
     return torch.device(name)
 
@@ -64,7 +81,8 @@ def pick_device(name: str) -> torch.device:
 def assemble(experiment: Experiment, source: Source | None = None, modules: dict[str, nn.Module] | None = None) -> Game:
     """Build every part of `experiment`. `source` and `modules` (by role) replace what the experiment names, as the
     Python API does with arrays and networks of one's own."""
-    device = pick_device(experiment.device)
+    # Nothing can be trained on meta: only what describes an experiment asks for it, and never through pick_device.
+    device = torch.device("meta") if experiment.device == "meta" else pick_device(experiment.device)
     dtype = torch.float64 if experiment.precision == "fp64" else torch.float32
     if source is None:
         source = registry.SOURCES.build(experiment.data, where="data")
@@ -110,12 +128,14 @@ def build_task(
         )
     task: Task = registry.TASKS.build(experiment.task, data, where="task")
     problems: list[str] = []
+    own.check_names(modules or {}, task.roles)
     for name, role in task.roles.items():
-        if modules and name in modules:
-            task.networks[name] = modules[name].train()  # sampling may have left it in evaluation mode
-            continue
         spec = getattr(experiment, role.setting)
         try:
+            if modules and name in modules:
+                # Sampling may have left it in evaluation mode.
+                task.networks[name] = own.adopted(modules[name], role).train()
+                continue
             # Each network draws its first weights from its own stream, so changing one leaves the others as they were.
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(mix(experiment.seed, "initial weights", name))
@@ -171,6 +191,12 @@ def check(game: Game) -> None:
         problems.append(
             f"batch={experiment.batch} cannot be split evenly over {world.size()} processes × "
             f"accumulate={experiment.accumulate}. Nearest: batch={max(1, low) * parts} or {(low + 1) * parts}."
+        )
+    normed = [n for n, network in game.networks.items() if any(isinstance(m, _BatchNorm) for m in network.modules())]
+    if low < 2 and normed:
+        problems.append(
+            f"batch norm, in {' and '.join(normed)}, needs 2 rows or more at once, and batch={experiment.batch} leaves "
+            f"{low} to each micro-batch of each process. Use batch={2 * parts}, or norm=none, instance or layer."
         )
     if experiment.share != "nothing" and experiment.accumulate > 1:
         problems.append(

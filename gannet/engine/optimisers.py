@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 
 from gannet.core.errors import UsageError
 from gannet.core.registry import OPTIMISERS
-from gannet.core.schedule import Constant, Schedule, schedule_from
+from gannet.core.schedule import Constant, Schedule, not_negative
+from gannet.core.spec import render
 
 
 class Recipe(ABC):
@@ -25,10 +27,18 @@ class Recipe(ABC):
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer: ...
 
 
-def check_betas(betas: tuple[float, float]) -> tuple[float, float]:
-    if not all(0 <= b < 1 for b in betas):
-        raise UsageError(f"betas must lie in [0, 1), got {list(betas)}.")
-    return betas
+def check_shares(**options: float | tuple[float, float]) -> None:
+    """Raise `UsageError` for the first option outside [0, 1): each is the part of a moving mean that is kept."""
+    for name, value in options.items():
+        for share in value if isinstance(value, tuple) else (value,):
+            if not 0 <= share < 1:
+                raise UsageError(f"{name}={render(value)} is out of range. Allowed: 0 up to but not including 1.")
+
+
+def check_eps(eps: float) -> float:
+    if not 0 < eps < math.inf:
+        raise UsageError(f"eps={eps:g} is out of range. It keeps a division from 0: above 0, usually 1e-8.")
+    return eps
 
 
 @OPTIMISERS.register("adam")
@@ -47,8 +57,11 @@ class Adam(Recipe):
         eps: float = 1e-8,
         lazy: int | None = None,
     ):
-        self.betas, self.eps, self.lazy = check_betas(betas), eps, lazy
-        self.lr = schedule_from(lr)
+        if lazy is not None and lazy < 1:
+            raise UsageError(f"lazy={lazy} is out of range. It is the `every` of a lazy penalty: 1 or more, or none.")
+        check_shares(betas=betas)
+        self.betas, self.eps, self.lazy = betas, check_eps(eps), lazy
+        self.lr = not_negative(lr, "lr")
         self.factor = 1.0 if lazy is None else lazy / (lazy + 1)
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -68,7 +81,10 @@ class AdamW(Recipe):
         eps: float = 1e-8,
         decay: float = 0.01,
     ):
-        self.lr, self.betas, self.eps, self.decay = schedule_from(lr), check_betas(betas), eps, decay
+        if not 0 <= decay < math.inf:
+            raise UsageError(f"decay={decay:g} is out of range. Weights shrink by lr · decay a step: 0 or more.")
+        check_shares(betas=betas)
+        self.lr, self.betas, self.eps, self.decay = not_negative(lr, "lr"), betas, check_eps(eps), decay
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.AdamW(
@@ -81,7 +97,8 @@ class RMSProp(Recipe):
     """RMSProp (Hinton 2012), the optimiser of the original WGAN."""
 
     def __init__(self, *, lr: Schedule = Constant(5e-5), decay: float = 0.99, eps: float = 1e-8):  # noqa: B008  frozen
-        self.lr, self.decay, self.eps = schedule_from(lr), decay, eps
+        check_shares(decay=decay)
+        self.lr, self.decay, self.eps = not_negative(lr, "lr"), decay, check_eps(eps)
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.RMSprop(parameters, lr=1.0, alpha=self.decay, eps=self.eps)
@@ -92,7 +109,8 @@ class SGD(Recipe):
     """Stochastic gradient descent, with momentum where asked."""
 
     def __init__(self, *, lr: Schedule = Constant(0.01), momentum: float = 0.0):  # noqa: B008  frozen
-        self.lr, self.momentum = schedule_from(lr), momentum
+        check_shares(momentum=momentum)
+        self.lr, self.momentum = not_negative(lr, "lr"), momentum
 
     def build(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.SGD(parameters, lr=1.0, momentum=self.momentum, fused=True)

@@ -73,28 +73,39 @@ class Run:
         Raises UsageError when nothing can be written there.
         """
         parent = Path(parent)
-        words = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:80] or "run"
         with _teach(parent):
             parent.mkdir(parents=True, exist_ok=True)
             with _directory_lock(parent):
-                numbers = [int(m[1]) for m in (re.match(r"(\d{4,})-", p.name) for p in parent.iterdir()) if m]
-                path = parent / f"{max(numbers, default=0) + 1:04d}-{words}"
+                path = cls.next_path(parent, name)
                 path.mkdir()
         return cls._prepared(path)
 
-    @classmethod
-    def at(cls, path: Path) -> Run:
-        """A new run in exactly this directory, which must not exist or be empty. Raises UsageError."""
-        path = Path(path)
+    @staticmethod
+    def next_path(parent: Path, name: str) -> Path:
+        """The `parent/NNNN-name` that `create` would make now."""
+        words = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")[:80] or "run"
+        numbers = [int(m[1]) for m in (re.match(r"(\d{4,})-", p.name) for p in parent.glob("*")) if m]
+        return parent / f"{max(numbers, default=0) + 1:04d}-{words}"
+
+    @staticmethod
+    def check_free(path: Path) -> Path:
+        """`path`, where a run may be made: `UsageError` if it is a file or holds anything."""
         with _teach(path):
-            path.mkdir(parents=True, exist_ok=True)
-            held = sorted(p.name for p in path.iterdir())
+            held = sorted(p.name for p in path.iterdir()) if path.exists() else []
         if "experiment.yaml" in held:
             raise UsageError(
                 f"{path} already holds a run. Go on with it: gannet resume {path}. Or choose a new --run DIR."
             )
         if held:
             raise UsageError(f"{path} is not empty (it holds {', '.join(held[:3])}). Choose a new or empty --run DIR.")
+        return path
+
+    @classmethod
+    def at(cls, path: Path) -> Run:
+        """A new run in exactly this directory, which must not exist or be empty. Raises UsageError."""
+        path = cls.check_free(Path(path))
+        with _teach(path):
+            path.mkdir(parents=True, exist_ok=True)
         return cls._prepared(path)
 
     @classmethod

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor, nn
 from torch.profiler import record_function
 
 from gannet.core import world
+from gannet.core.errors import UsageError
 from gannet.core.parts import Advancing, Regularizer, RoundRegularizer, WeightRegularizer, couples_batch
 from gannet.core.random import Draw, Stacked, installed
 from gannet.core.round import Round, Side
@@ -158,7 +159,14 @@ class Table:
         self._free_only(moving)
         with record_function("gannet/generate"), installed(draw.child("layers")), self._precision(True):
             generated = game.task.generate(batch, draw.child("generate"))
-        return batch, generated, draw, positions
+        return batch, self._whole(generated), draw, positions
+
+    def _whole(self, generated: Generated) -> Generated:
+        """What autocast made, in the game's own precision, as penalties and unaided discriminators need their points.
+        The latent stays the very tensor the samples came from: paths are differentiated with respect to it."""
+        made = {f.name: getattr(generated, f.name) for f in fields(generated) if f.name != "latent"}
+        floats = {n: t for n, t in made.items() if isinstance(t, Tensor) and t.is_floating_point()}
+        return replace(generated, **{n: t.to(self.game.dtype) for n, t in floats.items()})
 
     def _precision(self, low: bool) -> contextlib.AbstractContextManager[None]:
         if low and self.game.experiment.precision == "bf16":
@@ -181,6 +189,7 @@ class Table:
         low = not any(r.per_sample for r in due.values())
         rounds = []
         for number, comparison in enumerate(self.game.task.comparisons(batch, generated)):
+            self._check_rows(comparison, due)
             moves = comparison.discriminator in player.roles
             module = self.game.networks[comparison.discriminator]
             judge = self._judge(module, draw.child(f"comparison {number}"), low)
@@ -221,6 +230,20 @@ class Table:
                 )
             )
         return rounds
+
+    def _check_rows(self, comparison: Comparison, due: dict[str, Regularizer]) -> None:
+        """Refuse parts that set row i of the fakes against row i of the reals where their conditions differ."""
+        real, fake, objective = comparison.real, comparison.fake, self.game.objective
+        instead = {f"regularizers.{n}": f"regularizers.{n}=r1" for n, r in due.items() if r.interpolates}
+        if objective.pairs_rows:
+            instead["the objective"] = "objective.pairing=average"
+        if not instead or (len(real) == len(fake) and _same(real.y, fake.y) and _same(real.given, fake.given)):
+            return
+        raise UsageError(
+            f"{' and '.join(instead)}: each fake is set against the real of its row, and in what "
+            f"{comparison.discriminator} judges the two differ in number or condition. Use "
+            f"{' and '.join(instead.values())}, or a task that gives every fake the label and condition of its real."
+        )
 
     def _judge(self, module: nn.Module, draw: Draw, low: bool):
         """The discriminator as rounds see it: through the augmentation, its scores in full precision."""
@@ -305,12 +328,11 @@ class Table:
         for verdict in fakes:
             entries = []
             for number, fake in enumerate(verdict.score):
-                real = round.verdicts["real"].score[number] if "real" in round.verdicts else None
-                entry = (
-                    objective.discriminator(real, fake)
-                    if moves and real is not None
-                    else objective.generator(real, fake)
-                )
+                if moves:
+                    entry = objective.discriminator(round.verdicts["real"].score[number], fake)
+                else:
+                    real = round.verdicts["real"].score[number] if "real" in round.verdicts else None
+                    entry = objective.generator(real, fake)
                 entries.append(entry.flatten(1).mean(1) if entry.dim() > 1 else entry)
             losses.append(sum_entries(entries).mean())
         return torch.stack(losses).mean()
@@ -369,3 +391,8 @@ class Table:
                 if constraint.side == side:
                     constraint.apply(movers)
         return int(flags[0])
+
+
+def _same(a: Tensor | None, b: Tensor | None) -> bool:
+    """Whether two conditions agree; the same tensor, as every shipped task gives, costs nothing to compare."""
+    return a is b or (a is not None and b is not None and torch.equal(a, b))

@@ -51,7 +51,7 @@ class Frechet(Metric):
     `fake` `[n, d]`, `real` `[m, d]`, n, m ≥ 2, also fewer than d. Biased upwards at small n: compare at one n only.
     """
 
-    reads, better, symbol = "features", "lower", "fd"
+    reads, better, symbol, needs_rows = "features", "lower", "fd", 2
 
     def __call__(self, fake: np.ndarray, real: np.ndarray) -> float:
         fake, real = clouds(fake, real, fakes=2, reals=2)
@@ -77,7 +77,7 @@ class Kernel(Metric):
     distributions, and for a set against itself. n, m ≥ 2.
     """
 
-    reads, better, symbol = "features", "lower", "kd"
+    reads, better, symbol, needs_rows = "features", "lower", "kd", 2
 
     def __call__(self, fake: np.ndarray, real: np.ndarray) -> float:
         fake, real = clouds(fake, real, fakes=2, reals=2)

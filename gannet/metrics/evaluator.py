@@ -27,6 +27,10 @@ Generate = Callable[[int, int], Tensor]
 """`generate(count, start)` gives the samples numbered `start … start + count − 1`, `[count, *shape]`."""
 
 
+class TooFewRows(UsageError):
+    """So few samples that no metric chosen by the kind of data can be taken."""
+
+
 class Evaluator:
     """Measures generated samples against rows of `split` of `source`, `n` a side, always the same rows for one `seed`.
 
@@ -37,7 +41,9 @@ class Evaluator:
     The key of a score names the metric and, for distances in features, the extractor: `fd[digits-classifier]`.
     `protocol` adds hash, sizes, count, reference and seed: two numbers compare only if these agree.
 
-    Raises `UsageError` for a metric the source or extractor cannot serve and for an `n` the source cannot fill.
+    Of metrics that were left out, only those are chosen that `n` samples suffice for. Raises `UsageError` for a metric
+    asked for that the source, the extractor or `n` cannot serve and for an `n` the source cannot fill; `TooFewRows`
+    when there is none to choose.
     """
 
     def __init__(
@@ -63,6 +69,17 @@ class Evaluator:
         self.extractor: Extractor = EXTRACTORS.build(extractor, source.spec.shape, where="extractor")
         specs = [parse(m, "metrics") if isinstance(m, str) else m for m in metrics or default_metrics(source)]
         built = [(spec, self._build(spec)) for spec in specs]
+        short = [(spec, metric) for spec, metric in built if metric.needs_rows > self.n]
+        if short and metrics:
+            spec, metric = short[0]
+            raise UsageError(
+                f"metrics: {spec} needs {metric.needs_rows} samples a side or more, n={self.n}. "
+                f"Use n={metric.needs_rows} or more, or leave {spec.name} out."
+            )
+        if len(short) == len(built):
+            least = min(metric.needs_rows for _, metric in built)
+            raise TooFewRows(f"n={self.n} samples a side are too few for any metric; the first is taken of {least}.")
+        built = [pair for pair in built if pair not in short]
         self.metrics: dict[str, Metric] = {self._key(spec, metric): metric for spec, metric in built}
         reference = f"n={self.n}|{source_name(source)}@{source.fingerprint()[:8]}:{split},seed={seed}"
         self.protocol: dict[str, str] = {
@@ -93,6 +110,11 @@ class Evaluator:
             chunks.append(self._checked(x, count, start))
         return self._measure(torch.cat(chunks))
 
+    def labels(self) -> Tensor | None:
+        """Classes of the reference rows in their order, `[n]`; `None` where the source has none. Samples generated for
+        them have the reference's own mix of classes, which is then no part of their distance."""
+        return self._reference[1]
+
     def floor(self) -> dict[str, float]:
         """Every metric of `n` other reals: what a perfect generator would be given. No row is on both sides.
 
@@ -110,7 +132,7 @@ class Evaluator:
         return self._measure(others.take(place[: self.n])["x"].float())
 
     def _measure(self, x: Tensor) -> dict[str, float]:
-        fake, real = self._arrays(x), self._reference
+        fake, (real, _) = self._arrays(x), self._reference
         scores = {}
         for key, metric in self.metrics.items():
             scores[key] = float(metric(fake[metric.reads], real[metric.reads]))
@@ -119,8 +141,10 @@ class Evaluator:
         return scores
 
     @cached_property
-    def _reference(self) -> dict[str, np.ndarray]:
-        return self._arrays(self.rows.take(self._order(self.split)[: self.n])["x"].float())
+    def _reference(self) -> tuple[dict[str, np.ndarray], Tensor | None]:
+        """What the metrics read of the reference rows, and their labels."""
+        batch = self.rows.take(self._order(self.split)[: self.n])
+        return self._arrays(batch["x"].float()), batch["y"] if self.source.spec.classes else None
 
     def _order(self, split: str) -> Tensor:
         return torch.randperm(len(self.source.split(split)), generator=random.generator(self.seed, "evaluator", split))

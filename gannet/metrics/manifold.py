@@ -28,6 +28,7 @@ class _Balls(Metric):
                 f"k={k}: a ball reaches to the k-th neighbour, so k must be 1 or more (3 to 10 are usual)."
             )
         self.k = k
+        self.needs_rows = k + 1
 
 
 @METRICS.register("precision")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,12 @@ class ReverseKL(_KnownModes):
     """
 
     better, unit = "lower", "nat"
+
+    def __init__(self, source: Any):
+        super().__init__(source)
+        modes = len(self.centres)
+        # Then some mode of equals has no real once in a thousand times: P ≤ K (1 − 1/K)ⁿ ≤ K e^(−n/K) = e⁻⁷.
+        self.needs_rows = math.ceil(modes * (math.log(modes) + 7))
 
     def __call__(self, fake: np.ndarray, real: np.ndarray) -> float:
         fake, real = clouds(fake, real)

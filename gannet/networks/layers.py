@@ -184,12 +184,18 @@ def bounded(interval: tuple[float, float] | None) -> nn.Module:
 
 def upsample(x: Tensor) -> Tensor:
     """`[B, C, H, W]` → `[B, C, 2H, 2W]` with the bilinear kernel: nearest neighbours filtered by [1, 2, 1]."""
-    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+    return _bilinear(x, 2.0)
 
 
 def downsample(x: Tensor) -> Tensor:
     """`[B, C, 2H, 2W]` → `[B, C, H, W]` with the bilinear kernel: [1, 2, 1] filtering, then the mean of 2×2."""
-    return F.interpolate(x, scale_factor=0.5, mode="bilinear", align_corners=False, antialias=True)
+    return _bilinear(x, 0.5)
+
+
+def _bilinear(x: Tensor, factor: float) -> Tensor:
+    # On a CPU the antialiased kernel does not exist in bf16.
+    wide = x.float() if x.dtype == torch.bfloat16 else x
+    return F.interpolate(wide, scale_factor=factor, mode="bilinear", align_corners=False, antialias=factor < 1).to(x)
 
 
 # --------------------------------------------------------------------------------------------------- dropout

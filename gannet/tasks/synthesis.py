@@ -67,3 +67,6 @@ class Synthesis(Task):
         if y is None:
             y = draw.child("labels").integers(self.view.classes)
         return generator(z, y)
+
+    def preview(self, batch: Batch, draw: Draw, y: Tensor | None = None) -> list[tuple[str, Tensor]]:
+        return [("real", batch["x"]), ("generated", self.sample(draw, self.labels(batch)))]

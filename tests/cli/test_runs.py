@@ -125,7 +125,7 @@ def test_a_dry_run_shows_everything_and_writes_nothing(tmp_path, monkeypatch, ca
     assert re.search(r"batch +8 +\[command line\]", said)
     assert re.search(r"generator\.width +256 +\[preset gan\]", said)
     assert re.search(r"seed +0 +\[default\]", said)
-    assert "generator: mlp(width=256, layers=3, latent=64), 167,232 parameters" in said
+    assert "generator: mlp(width=256, layers=3, latent=64, norm=batch), 168,000 parameters" in said
     memory = float(re.search(r"memory +([\d.]+) (MiB|GiB)", said)[1])
     rate = float(re.search(r"speed +([\d,]+) samples/s, measured over 3 steps", said)[1].replace(",", ""))
     assert memory > 0

@@ -116,6 +116,29 @@ def test_options_may_stand_anywhere(monkeypatch, capsys):
         ("train gan stop.minutes=none -n", "Set stop.samples=… or stop.minutes=…"),
         ("train gan from=runs/none -n", "runs/none is no run"),
         ("train gan device=tpu -n", "unknown device 'tpu'"),
+        ("train gan device=cpu:x -n", "unknown device 'cpu:x'"),
+        ("train gan device=meta -n", "unknown device 'meta'"),
+        (
+            "train gan optim.lr=1e-3",
+            "optim.lr: received 0.001 (command line); it must be a part, as in optim.generator=",
+        ),
+        ("train gan optim.lr=1e-3", "or only optim.generator.lr=2e-4."),
+        ("train gan players.discriminator=2", "as in players.discriminator.repeats=2."),
+        ("train gan players=2", "it is set player by player, as in players.discriminator.repeats=2."),
+        ("train gan clip=1", "it is set player by player, as in clip.discriminator=1."),
+        ("train gan stop=5", "it is set key by key (samples, minutes, target, patience), as in stop.minutes=5."),
+        ("train gan stop.samples.x=3", "unknown key 'stop.samples.x' (command line): stop.samples is one value, as in"),
+        ("train quick regularizers.r1=5", "regularizers.r1: received 5 (command line); it must be a part, as in"),
+        ("train gan regularizers=[3]", "regularizers: received [3] (command line); it must be a part"),
+        ("train gan evaluate.metrics=[3]", "as in evaluate.metrics=[frechet, recall]."),
+        ("train gan batch=2.5", "it must be a whole number, as in batch=64."),
+        ("train gan share=all", "it must be 'nothing', 'fakes' or 'scores'"),
+        ("train gan keep.newest=0", "it must be at least 1, as in keep.newest=2."),
+        ("train gan evaluate.every=[3]", 'it must be an extent, a share as "50%" or a number of samples as 200_000.'),
+        ("train gan evaluate.every=0", "an interval must be above 0; 100% is once"),
+        ("train gan keep.log=0", "an interval must be above 0; 100% is once, as in keep.log="),
+        ("train gan keep.samples=0%", "an interval must be above 0"),
+        ("train gan keep.checkpoints=0", "an interval must be above 0"),
         ("train gan --plugin none.py -n", "--plugin none.py: there is no such file"),
         ("train none.yaml", "none.yaml"),
         ("explain qick", "Did you mean: quick?"),
@@ -135,6 +158,27 @@ def test_all_problems_are_shown_at_once(capsys):
     said = refused(capsys, 2, "train", "gan", "bacth=8", "seed=x", "optim.generator.lr=0,1").splitlines()
     assert [line.split(":")[0] for line in said[:-1]] == ["error"] * 3
     assert said[-1].startswith("3 problems; nothing was started.")
+
+
+def test_nobody_hears_the_words_of_the_validator(capsys):
+    for word in (
+        "optim.lr=1",
+        "players=[2]",
+        "stop=5",
+        "clip=x",
+        "batch=[1]",
+        "channels_last=3",
+        "keep.log=x",
+        "log=x",
+    ):
+        said = refused(capsys, 2, "train", "quick", word)
+        assert not re.search("input should|dictionary|instance of|valid integer|value error", said), said
+
+
+def test_a_lone_metric_is_a_list_of_one():
+    lone, listed = (api.resolve("gan", [f"evaluate.metrics={m}"]).experiment for m in ("recall(k=2)", "[recall(k=2)]"))
+    assert lone == listed
+    assert [str(m) for m in lone.evaluate.metrics] == ["recall(k=2)"]
 
 
 def test_words_that_are_no_text_are_refused(capsys):

@@ -15,7 +15,7 @@ from numpy.testing import assert_allclose
 from gannet.core.errors import CheckpointError, DataError, DivergedError, UsageError
 from gannet.core.registry import EXTRACTORS, METRICS, SOURCES
 from gannet.core.types import DataSpec, Field, Source
-from gannet.metrics.evaluator import CHUNK, Evaluator
+from gannet.metrics.evaluator import CHUNK, Evaluator, TooFewRows
 from gannet.metrics.features import WEIGHTS, DigitsClassifier, DigitsNetwork, load_checked
 
 CORNERS = SimpleNamespace(centres=np.array([[0.2, 0.8], [0.8, 0.2]]), sigma=0.1)
@@ -63,6 +63,16 @@ def test_metric_direction(name):
     if name in ("precision", "density", "high-quality"):  # fidelity: collapse is not its business, wrong places are
         collapsed = metric(shares(0, 200) + 3, real)
     assert sign * good > sign * collapsed
+
+
+@pytest.mark.parametrize("name", METRICS.names())
+def test_metric_can_be_taken_of_as_few_rows_as_it_says(name):
+    metric = build(name)
+    assert np.isfinite(metric(shares(0, metric.needs_rows), shares(1, metric.needs_rows)))
+    if name in ("frechet", "kernel", "precision", "recall", "density", "coverage"):
+        less = metric.needs_rows - 1
+        with pytest.raises(DataError, match=f"needs at least {metric.needs_rows}"):
+            metric(shares(0, less), shares(1, less))
 
 
 @pytest.mark.parametrize("name", METRICS.names())
@@ -285,6 +295,51 @@ def test_floor_without_rows_left_says_what_would_do():
         Evaluator(Toy(train=60), "train", n=40).floor()
     with pytest.raises(DataError, match=r"5 are left. Use n=5"):
         Evaluator(Toy(train=5), "test", n=20).floor()
+
+
+def test_labels_are_those_of_the_reference_rows_in_their_order(digits):
+    evaluator = Evaluator(digits, split="train", n=600)
+    labels = evaluator.labels()
+    assert labels.shape == (600,)
+    # Reals with these labels, drawn class by class, have the mix of the reference to the last sample.
+    split = digits.split("train")
+    everyone = split.take(torch.arange(len(split)))
+    x, y = everyone["x"], everyone["y"]
+    rows = torch.cat([(y == c).nonzero().flatten()[: int((labels == c).sum())] for c in range(10)])
+    assert torch.equal(y[rows].bincount(), labels.bincount())
+    # And the reference itself is what they label.
+    order = evaluator._order("train")[:600]
+    assert torch.equal(labels, y[order])
+    assert evaluator.score(lambda count, start: x[order[start : start + count]])[evaluator.primary] < 1e-6
+    assert Evaluator(Toy()).labels() is None
+
+
+def test_default_metrics_are_those_the_rows_suffice_for(digits):
+    def names(**options):
+        return [key.partition("[")[0] for key in Evaluator(digits, split="train", **options).metrics]
+
+    assert names() == ["fd", "kd", "precision", "recall", "density", "coverage"]
+    assert names(n=5) == ["fd", "kd", "precision", "recall"]  # balls of three neighbours, not of five
+    assert names(n=3) == ["fd", "kd"]
+    assert Evaluator(SOURCES.build("digits(limit=7)"), split="train").n == 3
+    with pytest.raises(TooFewRows, match="n=1 samples a side are too few for any metric; the first is taken of 2"):
+        Evaluator(digits, n=1)
+    few = Evaluator(digits, split="train", n=3)
+    assert few.score(lambda count, start: torch.rand(count, 1, 8, 8)).keys() == few.metrics.keys()
+    # On points there is always one.
+    ring = Evaluator(SOURCES.build("points(name=ring-8)"), n=1)
+    assert list(ring.metrics) == ["sliced-wasserstein", "modes-covered", "high-quality"]
+
+
+def test_a_metric_asked_for_that_the_rows_do_not_suffice_for_is_refused(digits):
+    with pytest.raises(
+        UsageError, match=r"precision\(k=5\) needs 6 samples a side or more, n=4. Use n=6 or more"
+    ) as caught:
+        Evaluator(digits, metrics=["frechet", "precision(k=5)"], n=4)
+    assert not isinstance(caught.value, TooFewRows)
+    Evaluator(digits, metrics=["frechet", "precision(k=5)"], n=6)
+    with pytest.raises(UsageError, match="reverse-kl needs 73 samples"):
+        Evaluator(SOURCES.build("points(name=ring-8)"), metrics=["reverse-kl"], n=72)
 
 
 def test_reference_rows_follow_the_seed():

@@ -14,6 +14,7 @@ from gannet.core.parts import Advancing, couples_batch
 from gannet.core.random import Draw, installed
 from gannet.core.registry import DISCRIMINATORS, GENERATORS, NETWORKS, TRANSLATORS
 from gannet.core.types import DataSpec, Field, Verdict
+from gannet.networks.layers import downsample, upsample
 from gannet.networks.sizes import plan
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 5, 9), (4, 30, 45), (2,)]
@@ -396,3 +397,14 @@ def test_the_plan_of_grids(size, start, stages):
     assert padded.shape[2:] == grid.padded
     assert_close(grid.crop(padded), x, rtol=0, atol=0)
     assert_close(padded.sum(), x.sum())
+
+
+@pytest.mark.parametrize("how", [upsample, downsample])
+def test_resampling_keeps_its_kind_of_number(how):
+    x = torch.randn(2, 3, 6, 4, generator=torch.Generator().manual_seed(0))
+    for kind in (torch.float64, torch.bfloat16):
+        made = how(x.to(kind))
+        assert made.dtype == kind
+        torch.testing.assert_close(made.float(), how(x.to(kind).float()), rtol=1e-2, atol=1e-2)
+    exact = how(x.double())
+    assert not torch.equal(exact, exact.float().double())  # not by way of single precision

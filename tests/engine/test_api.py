@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import nn
 
+from gannet import api
 from gannet.api import GAN
 from gannet.core.errors import DataError, UsageError
+from gannet.engine.run import Run
 
 pytestmark = [
     pytest.mark.usefixtures("no_plots"),
@@ -130,6 +132,119 @@ def test_own_networks_are_loaded_into_modules_given_again(cloud, place):
     gan.fit(samples=32)
     loaded = GAN.load(gan.save(place("saved")), generator=Generator(), discriminator=judge())
     assert np.array_equal(loaded.sample(4), gan.sample(4))
+
+
+def plain(latent=3):
+    """A generator that takes z and nothing else."""
+    module = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
+    if latent is not None:
+        module.latent = latent
+    return module
+
+
+def test_plain_sequences_are_networks(cloud, place):
+    gan = GAN("points", data=cloud, generator=plain(), discriminator=judge(), run=place("run"), **SMALL)
+    made = gan.fit(samples=32).sample(6)
+    assert made.shape == (6, 2)
+    saved = gan.save(place("saved"))
+    loaded = GAN.load(saved, generator=plain(), discriminator=judge(), data=cloud)
+    assert np.array_equal(loaded.sample(6), made)
+    assert loaded.fit(samples=16).outcome.samples == 48
+    assert not np.array_equal(loaded.sample(6), made)
+
+
+class Conditional(nn.Module):
+    """Shifts z by the label."""
+
+    latent = 2
+
+    def __init__(self):
+        super().__init__()
+        self.shift = nn.Embedding(3, 2)
+
+    def forward(self, z, y):
+        return z + self.shift(y)
+
+
+class ConditionalJudge(Conditional):
+    def forward(self, x, y):
+        return (x * self.shift(y)).sum(1)
+
+
+def test_networks_of_ones_own_take_labels_next(cloud, place):
+    data = (cloud, np.arange(64) % 3)
+    gan = GAN("points", data=data, generator=Conditional(), discriminator=ConditionalJudge(), run=place("run"), **SMALL)
+    gan.fit(samples=32)
+    ones, twos = gan.sample(6, label=1), gan.sample(6, label=2)
+    shift = gan.model.task.networks["generator"].module.shift.weight.detach().numpy()
+    np.testing.assert_allclose(twos - ones, np.tile(shift[2] - shift[1], (6, 1)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("own", "words"),
+    [
+        ({"generator": plain(None)}, ["Sequential", "generator.latent = 64"]),
+        ({"generator": Conditional()}, ["called with (z)", "takes (z, y)", "no labels"]),
+        ({"discriminator": ConditionalJudge()}, ["called with (x)", "takes (x, y)"]),
+    ],
+)
+def test_networks_of_ones_own_that_cannot_play_are_refused_before_anything_is_written(
+    own, words, cloud, place, refused
+):
+    text = refused(UsageError, GAN("points", data=cloud, run=place("run"), **own, **SMALL).fit, samples=32)
+    assert [word for word in words if word not in text] == []
+    assert not place("run").exists()
+
+
+@pytest.mark.parametrize("role", ["generator", "discriminator"])
+def test_labels_for_a_network_that_takes_none_say_how_to_do_without(role, cloud, place, refused):
+    both = {"generator": plain(), "discriminator": judge()}
+    data, one = (cloud, np.arange(64) % 3), {role: both[role]}
+    text = refused(UsageError, GAN("points", data=data, run=place("run"), **one, **SMALL).fit, samples=32)
+    assert 'task__labels="ignore"' in text
+    assert role in text
+    gan = GAN("points", data=data, **both, run=place("run"), task__labels="ignore", **SMALL).fit(samples=32)
+    assert gan.sample(4).shape == (4, 2)
+
+
+def test_samples_and_scores_of_another_shape_are_named(cloud, place, refused):
+    wide, odd = nn.Linear(3, 5), nn.Sequential(nn.Linear(2, 1), nn.Flatten(0), nn.Unflatten(0, (2, -1)))
+    wide.latent = 3
+    text = refused(UsageError, GAN("points", data=cloud, generator=wide, run=place("a"), **SMALL).fit, samples=8)
+    assert "gave [8, 5]" in text
+    assert "need [8, 2]" in text
+    text = refused(UsageError, GAN("points", data=cloud, discriminator=odd, run=place("b"), **SMALL).fit, samples=8)
+    assert "scores [B]" in text
+
+
+def test_an_array_given_again_trains_on(cloud, place, refused):
+    options = {**SMALL, "generator__width": 8, "discriminator__width": 8}
+    gan = GAN("points", data=cloud, run=place("run"), **options).fit(samples=32)
+    saved = gan.save(place("saved"))
+    assert "data=array" in refused(UsageError, GAN.load(saved).fit, samples=16)
+    on = GAN.load(saved, data=cloud).fit(samples=16)
+    assert on.outcome.samples == 48
+    assert np.array_equal(on.sample(8), gan.fit(samples=16).sample(8))
+    assert "other data" in refused(DataError, GAN.load(saved, data=cloud + 1).fit, samples=64)
+    assert "Give arrays" in refused(UsageError, GAN.load, saved, data="digits")
+
+
+def test_fitting_a_trained_gan_for_nothing_more_is_refused(cloud, place, refused):
+    gan = GAN("points", data=cloud, run=place("run"), **SMALL, generator__width=8, discriminator__width=8)
+    made = gan.fit(samples=32).sample(4)
+    for trained in (gan, GAN.load(gan.save(place("saved")), data=cloud)):
+        text = refused(UsageError, trained.fit)
+        assert "fit(minutes=" in text
+        assert "fit(samples=" in text
+        assert np.array_equal(trained.sample(4), made)
+
+
+def test_labels_that_are_ignored_are_ignored_in_pictures_too(tiny, place):
+    run, outcome = api.train("quick", tiny("quick", 4, task="synthesis(labels=ignore)"), place("run"))
+    assert isinstance(run, Run)
+    assert outcome.reason == "samples"
+    assert outcome.grid.exists()
+    assert api.load(run.path).sample(3).shape == (3, 8, 8, 1)
 
 
 def test_what_cannot_be_trained_on_is_refused_at_the_door(refused, place):

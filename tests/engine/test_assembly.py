@@ -8,7 +8,7 @@ import torch
 from gannet.core.errors import DataError, UsageError
 from gannet.core.overrides import resolve
 from gannet.core.presets import preset_names
-from gannet.engine.assembly import assemble
+from gannet.engine.assembly import assemble, pick_device
 
 
 @pytest.fixture
@@ -32,6 +32,49 @@ BAD = {
     "labels where there are none": ("points", {"task": "synthesis(labels=use)"}, ["labels", "ignore"]),
     "convolutions over points": ("points", {"generator": "dcgan"}, ["dcgan", "image"]),
     "a device that is not here": ("gan", {"device": "tpu"}, ["tpu", "cpu"]),
+    "a processor with a number": ("gan", {"device": "cpu:x"}, ["cpu:x", "Did you mean: cpu"]),
+    "one row through batch norm": (
+        "gan",
+        {"discriminator": "mlp(norm=batch)", "batch": 1},
+        ["batch norm", "discriminator", "batch=1", "batch=2", "norm=none"],
+    ),
+    "one row a micro-batch through batch norm": (
+        "dcgan",
+        {"accumulate": 8, "share": "nothing"},
+        ["generator and discriminator", "leaves 1", "batch=16"],
+    ),
+    "a rate below 0": (
+        "gan",
+        {"optim": {"generator": "adam(lr=-1e-3)"}},
+        ["optim.generator", "lr=-0.001", "0 or above"],
+    ),
+    "a rate that ends below 0": ("gan", {"optim": {"generator": "sgd(lr=linear(1, -1))"}}, ["linear(1, -1", "-1;"]),
+    "a warm-up to below 0": ("gan", {"optim": {"generator": "sgd(lr=warmup(-2))"}}, ["falls to -2"]),
+    "a rate that dips": ("gan", {"optim": {"generator": 'sgd(lr=piecewise(1, ["50%", -3], ["60%", 1]))'}}, ["to -3"]),
+    "a penalty that is a reward": ("gan", {"regularizers": ["r1(weight=-1)"]}, ["regularizers.r1", "weight=-1"]),
+    "a penalty that becomes a reward": ("gan", {"regularizers": ["lecam(weight=cosine(1, -1))"]}, ["falls to -1"]),
+    "a lazy of 0": (
+        "gan",
+        {"optim": {"discriminator": "adam(lazy=0)"}},
+        ["optim.discriminator", "lazy=0", "1 or more"],
+    ),
+    "no eps": ("gan", {"optim": {"discriminator": "adamw(eps=0)"}}, ["eps=0", "above 0"]),
+    "weights that grow": ("gan", {"optim": {"discriminator": "adamw(decay=-0.1)"}}, ["decay=-0.1", "0 or more"]),
+    "a mean that forgets nothing": (
+        "gan",
+        {"optim": {"discriminator": "rmsprop(decay=1)"}},
+        ["decay=1.0", "not including 1"],
+    ),
+    "a push that grows": (
+        "gan",
+        {"optim": {"discriminator": "sgd(momentum=1.5)"}},
+        ["momentum=1.5", "not including 1"],
+    ),
+    "betas of 1": (
+        "gan",
+        {"optim": {"discriminator": "adam(betas=[0.5, 1])"}},
+        ["betas=[0.5, 1.0]", "not including 1"],
+    ),
 }
 
 
@@ -89,5 +132,57 @@ def test_modules_of_ones_own_are_played_in_training_mode(tiny):
     own.latent = 3
     experiment = resolve("points", tiny("points", regularizers=[])).experiment
     game = assemble(experiment, modules={"generator": own})
-    assert game.networks["generator"] is own
+    assert game.networks["generator"].module is own
+    assert game.networks["generator"].latent == 3
     assert own.training
+
+
+def test_a_module_for_a_role_nobody_plays_is_refused(tiny, refused):
+    experiment = resolve("cycle-mini", tiny("cycle-mini")).experiment
+    text = refused(UsageError, assemble, experiment, modules={"generator": torch.nn.Identity()})
+    assert "to_x, to_given, judge_x, judge_given" in text
+
+
+# ---------------------------------------------------------------------------------------------------------- devices
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """`gpus(n)`: a machine with n of them."""
+
+    def have(count):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+    for name in ("LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    return have
+
+
+def test_a_gpu_that_is_not_there_is_refused(gpus, refused):
+    gpus(2)
+    assert pick_device("cuda:1") == torch.device("cuda:1")
+    assert pick_device("auto") == torch.device("cuda")
+    text = refused(UsageError, pick_device, "cuda:99")
+    assert "cuda:99" in text
+    assert "cuda:0 … cuda:1" in text
+    gpus(0)
+    assert "has none" in refused(UsageError, pick_device, "cuda:0")
+    for name in ("cpu:1", "cuda:x", "mps:0", "cuda:", "meta"):
+        assert f"unknown device '{name}'" in refused(UsageError, pick_device, name)
+
+
+def test_every_process_of_torchrun_takes_its_own_gpu(gpus, monkeypatch, refused):
+    gpus(2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        assert pick_device("auto") == pick_device("cuda") == torch.device(f"cuda:{rank}")
+    assert pick_device("cpu") == torch.device("cpu")
+    # All of them refuse, so that none waits for the others.
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    assert "3 processes on this machine need a GPU each, and it has 2" in refused(UsageError, pick_device, "auto")
+
+
+def test_what_only_describes_has_shapes_and_no_numbers(build):
+    assert {p.device.type for p in build("gan", device="meta").networks.parameters()} == {"meta"}

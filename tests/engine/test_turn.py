@@ -9,11 +9,13 @@ import torch
 from torch.nn.functional import softplus
 from torch.testing import assert_close
 
+from gannet.core.errors import UsageError
 from gannet.core.overrides import resolve
 from gannet.core.parts import RoundRegularizer
+from gannet.core.presets import preset_names
 from gannet.core.random import Draw, installed
 from gannet.core.registry import REGULARIZERS
-from gannet.core.types import Clock
+from gannet.core.types import Clock, Comparison, Inputs
 from gannet.engine.assembly import assemble
 from gannet.engine.feed import Feed
 from gannet.engine.trainer import Trainer
@@ -275,6 +277,101 @@ def test_the_state_of_a_regularizer_moves_once_a_turn_by_the_mean_over_micro_bat
     assert int(ends[0]["turns"]) == int(ends[1]["turns"]) == 1
     assert abs(float(ends[0]["real"])) > 1e-6
     assert_close(ends[1], ends[0], rtol=1e-10, atol=1e-12)
+
+
+# ------------------------------------------------------------------------------------------------- half precision
+
+
+@pytest.mark.parametrize("preset", preset_names())
+def test_half_precision_ends_where_penalties_and_objectives_begin(preset, game):
+    played = game(preset, precision="bf16")
+    trainer, seen = Trainer(played), []
+    whole = trainer.table._losses
+
+    def watched(name, player, batch, generated, rounds, *rest):
+        for round in rounds:
+            scores = [s for v in round.verdicts.values() for s in v.score]
+            seen.extend([round.real.x, round.fake.x, generated.x, *scores])
+        return whole(name, player, batch, generated, rounds, *rest)
+
+    trainer.table._losses = watched
+    trainer._step(False)
+    assert {t.dtype for t in seen} == {torch.float32}
+    assert all(p.dtype == torch.float32 and p.isfinite().all() for p in played.networks.parameters())
+
+
+@pytest.mark.parametrize(
+    "regularizers",
+    [["r2(share=0.5)"], ["r2(estimator=finite-difference)"], ["r1", "consistency(where=both)"], ["wgan-gp", "lecam"]],
+)
+def test_half_precision_goes_with_every_penalty(regularizers, game):
+    report = Table(played := game("hinge", regularizers=regularizers, precision="bf16")).turn(
+        "discriminator", played.players["discriminator"], Clock(), None
+    )
+    exact = Table(played := game("hinge", regularizers=regularizers)).turn(
+        "discriminator", played.players["discriminator"], Clock(), None
+    )
+    assert report.terms.keys() == exact.terms.keys()
+    assert report.terms == pytest.approx(exact.terms, rel=0.1, abs=0.02)
+
+
+# --------------------------------------------------------------------------------------- rows that belong together
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"regularizers": ["wgan-gp"], "objective": "wasserstein"},
+            ["regularizers.wgan-gp:", "regularizers.wgan-gp=r1"],
+        ),
+        ({"regularizers": [], "objective": "nonsaturating(pairing=paired)"}, ["the objective:", "pairing=average"]),
+    ],
+)
+def test_rows_set_against_each_other_must_share_their_condition(options, words, game, monkeypatch):
+    def shifted(batch, generated):
+        y = batch["y"]
+        return [Comparison("discriminator", Inputs(batch["x"], y), Inputs(generated.x, y.roll(1)))]
+
+    played = game("hinge", **options)
+    free = game("hinge", regularizers=["r1"])
+    for some in (played, free):
+        monkeypatch.setattr(some.task, "comparisons", shifted)
+    with pytest.raises(UsageError) as caught:
+        Table(played).turn("discriminator", played.players["discriminator"], Clock(), None)
+    assert [word for word in words if word not in str(caught.value)] == []
+    Table(free).turn("discriminator", free.players["discriminator"], Clock(), None)  # a sum over sides may differ
+    # Equal labels in other tensors are no difference.
+    monkeypatch.setattr(
+        played.task,
+        "comparisons",
+        lambda b, g: [Comparison("discriminator", Inputs(b["x"], b["y"]), Inputs(g.x, b["y"].clone()))],
+    )
+    Table(played).turn("discriminator", played.players["discriminator"], Clock(), None)
+
+
+def test_an_interpolating_penalty_is_asked_only_when_it_is_due(game, monkeypatch):
+    played = game("hinge", regularizers=["wgan-gp(every=2)"])
+    monkeypatch.setattr(
+        played.task,
+        "comparisons",
+        lambda b, g: [Comparison("discriminator", Inputs(b["x"], b["y"]), Inputs(g.x, b["y"].roll(1)))],
+    )
+    table = Table(played)
+    table.turns["discriminator"] = 1
+    table.turn("discriminator", played.players["discriminator"], Clock(), None)
+    with pytest.raises(UsageError, match="wgan-gp"):
+        table.turn("discriminator", played.players["discriminator"], Clock(), None)
+
+
+def test_a_discriminator_that_moves_without_reals_is_a_defect_and_not_a_generator(game):
+    played = game("gan")
+    table = Table(played)
+    round = table.turn("discriminator", played.players["discriminator"], Clock(), None).rounds[0]
+    fakes = replace(round, verdicts={"fake": round.verdicts["fake"]})
+    with pytest.raises(KeyError, match="real"):
+        table._adversarial(fakes, moves=True)
+    assert table._adversarial(fakes, moves=False).isfinite()
 
 
 # ------------------------------------------------------------------------------------------ what is not a number

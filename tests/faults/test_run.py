@@ -31,6 +31,27 @@ def run(tmp_path) -> Run:
 # ---------------------------------------------------------------------------------------------- making and finding
 
 
+def test_the_next_path_is_the_one_that_is_made(tmp_path):
+    parent = tmp_path / "runs"
+    for name in ("gan-digits", "gan-folder(./my faces)", "x" * 300, "…"):
+        expected = Run.next_path(parent, name)
+        assert not expected.exists()
+        assert Run.create(parent, name).path == expected
+    assert Run.next_path(parent, "gan-digits").name == "0005-gan-digits"
+
+
+def test_a_place_that_holds_something_is_not_free(tmp_path, run):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "empty", tmp_path / "none"):
+        assert Run.check_free(path) == path
+    assert not (tmp_path / "none").exists()
+    run.experiment.write_text("x")
+    for path, says in ((run.path, "already holds a run"), (tmp_path, "not empty"), (tmp_path / "file", "Not a dir")):
+        with pytest.raises(UsageError, match=says):
+            Run.check_free(path)
+
+
 def test_runs_are_numbered_and_named(tmp_path):
     first = Run.create(tmp_path / "deep" / "runs", "quick-digits")
     second = Run.create(first.path.parent, "wgan-gp-folder(./my faces, size=64)")
