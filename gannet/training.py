@@ -26,7 +26,7 @@ from gannet.engine.console import Console, Silent
 from gannet.engine.loggers import open_loggers
 from gannet.engine.run import Run, environment, write_text_atomic
 from gannet.engine.trainer import Outcome, Trainer
-from gannet.metrics.evaluator import Evaluator
+from gannet.metrics.evaluator import Evaluator, TooFewRows
 
 Overrides = Mapping[str, Any] | list[str]
 RESUMABLE = ("stop", "log", "device", "threads", "keep", "profile")
@@ -165,7 +165,12 @@ def make_scorer(game: Game) -> Evaluator | None:
     if settings.metrics == [] or game.device.type == "meta":
         return None
     n = settings.n or min(SCORED, max(1, len(game.source.split("train")) // 2))
-    return Evaluator(game.source, split="train", metrics=settings.metrics, n=n, seed=game.experiment.seed)
+    try:
+        return Evaluator(game.source, split="train", metrics=settings.metrics, n=n, seed=game.experiment.seed)
+    except TooFewRows:
+        if settings.metrics is not None or settings.n is not None:
+            raise
+        return None  # nobody asked for scores, and a handful of samples can be trained on without them
 
 
 def set_threads(experiment: Experiment) -> None:

@@ -19,10 +19,13 @@ class Budget:
     """Turns `stop.minutes` into samples after a short measurement."""
 
     WARM = 3  # steps before the clock is believed: allocators and caches fill
+    WINDOW = 16
     RESERVE = 0.95  # log lines, grids and checkpoints take the rest
 
     def __init__(self, trainer: Trainer):
-        self.trainer, self.started, self.steps, self.samples = trainer, 0.0, 0, 0
+        self.trainer, self.last, self.steps = trainer, 0.0, 0
+        self.took: list[float] = []  # seconds of each step
+        self.moved: list[int] = []  # samples of each step
 
     def measure(self) -> None:
         """Called after every step until the plan stands."""
@@ -31,22 +34,22 @@ class Budget:
             return
         # Steps of this process, not of the run: it may have been broken off and resumed within the measurement.
         self.steps += 1
+        now = time.monotonic()
+        since, self.last = now - self.last, now
         if self.steps <= self.WARM:
-            self.started = time.monotonic()
             return
-        self.samples += trainer.clock.samples - trainer.before
-        took = time.monotonic() - self.started
+        self.took.append(since)
+        self.moved.append(trainer.clock.samples - trainer.before)
         # Several processes must plan at the same step, so they measure a fixed number of them.
-        enough = took >= min(4.0, 0.04 * 60 * stop.minutes) if world.size() == 1 else self.steps >= self.WARM + 20
-        if not enough:
+        long = sum(self.took) >= min(4.0, 0.04 * 60 * stop.minutes)
+        if not (long if world.size() == 1 else self.steps >= self.WARM + 20):
             return
         # One mean of all clocks, so that every process makes the same plan.
-        measured = torch.tensor([took, self._scoring(), trainer.seconds], dtype=torch.float64)
-        took, scoring, spent = mean_over_processes({"seconds": measured})["seconds"].tolist()
-        rate = self.samples / max(took, 1e-9)
+        measured = torch.tensor([self._each(), self._scoring(), trainer.seconds], dtype=torch.float64)
+        each, scoring, spent = mean_over_processes({"seconds": measured})["seconds"].tolist()
+        rate = 1 / each
         scoring *= world.size()  # only the first process scores, and the others wait
         left = max(0.0, 60 * stop.minutes - spent - scoring)
-        each = 1 / rate
         every = trainer.experiment.evaluate.every
         if isinstance(every, str):
             left -= min(left / 2, scoring * 100 / float(every[:-1]))
@@ -57,6 +60,13 @@ class Budget:
         trainer.clock = replace(trainer.clock, total=trainer.planned)
         trainer.console.total(trainer.planned)
         trainer._record("note", text=f"{rate:,.0f} samples/s: {stop.minutes:g} minutes are {trainer.planned:,} samples")
+
+    def _each(self) -> float:
+        """Seconds a sample takes, in the fastest `WINDOW` steps in a row: a machine that was busy for a moment must not
+        shorten the whole run. A window is long enough to hold the steps with a lazy penalty."""
+        starts = range(max(1, len(self.took) - self.WINDOW + 1))
+        windows = [slice(start, start + self.WINDOW) for start in starts]
+        return max(1e-9, min(sum(self.took[w]) / sum(self.moved[w]) for w in windows))
 
     def _scoring(self) -> float:
         """Seconds that one score takes, found by taking one."""

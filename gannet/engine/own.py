@@ -85,12 +85,13 @@ def _check_call(module: nn.Module, role: Role, parts: list[str]) -> None:
         signature.bind(*parts)
     except TypeError:
         takes = ", ".join(str(p).partition(":")[0] for p in signature.parameters.values())
-        labels = (
-            'The data have labels: take y `[B]` in forward, or train without them: task__labels="ignore".'
-            if role.data.classes
-            else "The data have no labels: give y a default, or train on (array, labels)."
-        )
+        if role.data.classes:
+            mend = 'The data have labels: take y `[B]` in forward, or train without them: task__labels="ignore".'
+        elif "y" in signature.parameters:
+            mend = "The data have no labels: give y a default, or train on (array, labels)."
+        else:
+            mend = "Take as many; names are free."
         raise UsageError(
             f"{role.setting}={type(module).__name__} is called with ({', '.join(parts)}), its forward takes ({takes}). "
-            + labels
+            f"{mend}"
         ) from None

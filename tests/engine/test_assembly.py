@@ -137,6 +137,13 @@ def test_modules_of_ones_own_are_played_in_training_mode(tiny):
     assert own.training
 
 
+def test_a_judge_of_pairs_takes_pairs(tiny, refused):
+    experiment = resolve("pix2pix-mini", tiny("pix2pix-mini")).experiment
+    text = refused(UsageError, assemble, experiment, modules={"discriminator": torch.nn.Flatten()})
+    assert "called with (x, given)" in text
+    assert "labels" not in text
+
+
 def test_a_module_for_a_role_nobody_plays_is_refused(tiny, refused):
     experiment = resolve("cycle-mini", tiny("cycle-mini")).experiment
     text = refused(UsageError, assemble, experiment, modules={"generator": torch.nn.Identity()})

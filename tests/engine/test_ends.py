@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
@@ -10,6 +12,7 @@ from gannet.core.errors import DivergedError, UsageError
 from gannet.core.overrides import resolve
 from gannet.engine import checkpoint
 from gannet.engine.assembly import assemble
+from gannet.engine.budget import Budget
 from gannet.engine.trainer import Trainer
 from gannet.engine.turn import Table
 
@@ -118,3 +121,27 @@ def test_a_sample_is_scored_with_the_label_of_the_real_it_stands_beside(tiny):
 def test_an_end_that_is_asked_for_replaces_the_end_of_the_preset(asked, end):
     stop = resolve("quick", asked).experiment.stop
     assert (stop.samples, stop.minutes) == end
+
+
+def test_a_handful_of_samples_is_trained_on_without_scores(tiny, place):
+    more = {"data.limit": 3, "batch": 2, "evaluate.metrics": None, "stop.samples": 8}
+    run, outcome = api.train("gan", {**tiny("gan"), **more}, place("run"))
+    assert (outcome.reason, outcome.scores) == ("samples", {})
+    with pytest.raises(UsageError, match="evaluate|rows|n="):
+        api.train("gan", {**tiny("gan"), **more, "evaluate.metrics": ["frechet"]}, place("asked"))
+
+
+def test_a_moment_in_which_the_machine_was_busy_does_not_shorten_the_plan(tiny, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    overrides = {**tiny("gan"), "stop.samples": None, "stop.minutes": 1}
+    trainer = Trainer(assemble(resolve("gan", overrides).experiment))
+    budget = Budget(trainer)
+    for step in range(40):
+        trainer._step(False)
+        now[0] += 2.5 if step == 30 else 0.01
+        budget.measure()
+        if trainer.planned is not None:
+            break
+    assert step == 30
+    assert trainer.planned == pytest.approx(trainer.clock.samples + 800 * 60 * Budget.RESERVE, abs=8)
