@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest import mock
 
 import torch
+import torch.distributed as dist
 
 from gannet import api
 from gannet.core.errors import UsageError
@@ -87,3 +88,7 @@ def main() -> None:
 
 
 main()
+# As `python -m gannet` does: gloo's threads now and then abort an interpreter that is shutting down, its work done.
+sys.stdout.flush()
+dist.barrier()
+os._exit(0)
