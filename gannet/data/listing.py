@@ -6,6 +6,7 @@ import io
 import os
 import stat
 import zipfile
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -20,7 +21,7 @@ MAX_EXPANSION = 200
 LABELS = "dataset.json"
 
 
-class Listing:
+class Listing(ABC):
     """Names, relative and with `/`: `images`, `folders`, `labels` (the `dataset.json` files) and `refused` (what looks
     like an image but will not be read, and why). `others` counts the rest by suffix. Hidden files are left out."""
 
@@ -32,9 +33,9 @@ class Listing:
         self.labels: list[str] = []
         self.folders: list[str] = []
 
+    @abstractmethod
     def open(self, name: str) -> BinaryIO:
         """The file `name` for reading. Raises `OSError` or `ValueError` with the reason if it cannot be."""
-        raise NotImplementedError
 
     def _add(self, name: str) -> None:
         parts = PurePosixPath(name).parts
