@@ -77,8 +77,8 @@ class Section(BaseModel):
 
 class Stop(Section):
     """When training ends: the first that is reached. Without `samples`, `minutes` are turned into samples after a
-    short measurement, with a hard cap on the clock at 1.5 times; beside `samples` they are a cap themselves. An end that
-    is asked for replaces the preset's own. `target` and `patience` look at the primary score."""
+    short measurement, with a hard cap on the clock at 1.5 times; beside `samples` they are a cap themselves. An end
+    that is asked for replaces the preset's own. `target` and `patience` look at the primary score."""
 
     samples: int | None = Field(None, ge=0, le=10**13)
     minutes: float | None = Field(None, gt=0, le=1e6)
