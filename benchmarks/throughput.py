@@ -15,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits
+from tutorial import BATCH, Tutorial
 
 from gannet.core.overrides import resolve
 from gannet.data.array import ArraySource
@@ -24,35 +23,11 @@ from gannet.engine.assembly import assemble
 from gannet.engine.run import Run
 from gannet.engine.trainer import Trainer
 
-BATCH = 64
-
-
-class Plain:
-    """The loop everybody copies: separate real and fake passes, one set of fakes for both turns, Adam, no EMA."""
-
-    def __init__(self, generator: nn.Module, discriminator: nn.Module, images: torch.Tensor):
-        self.generator, self.discriminator, self.images = generator, discriminator, images
-        self.g = torch.optim.Adam(generator.parameters(), lr=2e-4, betas=(0.5, 0.999))
-        self.d = torch.optim.Adam(discriminator.parameters(), lr=2e-4, betas=(0.5, 0.999))
-
-    def step(self) -> None:
-        real = self.images[torch.randint(len(self.images), (BATCH,))]
-        ones, zeros = torch.ones(BATCH), torch.zeros(BATCH)
-        self.d.zero_grad()
-        binary_cross_entropy_with_logits(self.discriminator(real).score[0], ones).backward()
-        fake = self.generator(torch.randn(BATCH, 100))
-        binary_cross_entropy_with_logits(self.discriminator(fake.detach()).score[0], zeros).backward()
-        self.d.step()
-        self.g.zero_grad()
-        binary_cross_entropy_with_logits(self.discriminator(fake).score[0], ones).backward()
-        self.g.step()
-
 
 def engine(source: ArraySource, width: int, run: Path) -> Trainer:
     overrides = {
         "generator.width": width,
         "discriminator.width": width,
-        "channels_last": True,
         "stop.samples": 10**12,
         "stop.minutes": None,
         "evaluate.metrics": [],
@@ -89,10 +64,7 @@ def main() -> None:
     for width in (32, 128):
         with tempfile.TemporaryDirectory() as folder:
             trainer = engine(source, width, Path(folder) / "run")
-            twin = assemble(trainer.experiment.model_copy(update={"channels_last": False}), source)
-            networks = twin.task.networks.train()
-            images = source.split("train").take(torch.arange(3000))["x"]
-            plain = Plain(networks["generator"], networks["discriminator"], images)
+            plain = Tutorial(width, source.split("train").take(torch.arange(3000))["x"])
             for _ in range(3):
                 plain.step()
                 engine_step(trainer)

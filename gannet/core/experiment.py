@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
@@ -71,6 +73,10 @@ Extent = Annotated[str | int, AfterValidator(_as_extent)]
 Interval = Annotated[Extent, AfterValidator(_as_interval)]
 
 
+def _as_pace(value: str | int) -> str | int:
+    return value if value == "auto" else _as_interval(_as_extent(value))
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -103,9 +109,10 @@ class Turns(Section):
 
 
 class Evaluate(Section):
-    """Scores taken in training, on `n` samples every `every`; `metrics: []` turns them off."""
+    """Scores taken in training, on `n` samples every `every`; `metrics: []` turns them off. `auto` is every 10 %, or
+    less often where scores would take more than a twentieth of the time."""
 
-    every: Interval = "10%"
+    every: Annotated[str | int, AfterValidator(_as_pace)] = "auto"
     metrics: Annotated[list[PartSpec] | None, BeforeValidator(as_list)] = None
     n: int | None = Field(None, ge=2)
 
@@ -143,7 +150,7 @@ class Experiment(Section):
     share: Literal["nothing", "fakes", "scores"] = "fakes"
     ema: Ema = Ema()
     precision: Literal["fp32", "bf16", "fp64"] = "fp32"
-    channels_last: bool = False
+    channels_last: bool = True
     device: str = "auto"
     threads: int | None = Field(None, ge=1, le=1024)
     seed: int = Field(0, ge=0, lt=2**63)
@@ -175,11 +182,29 @@ class Experiment(Section):
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
+PACKED = "gannet-shards"
+"""What the index of packed data calls its format."""
+
+
 def data_shorthand(text: str) -> Spec:
-    """`data=./faces` is a folder, `data=x.npz` an array; anything else is spec text."""
+    """`data=./faces` is a folder, or shards where it holds packed data; `data=x.npz` is an array, `data=x.tar` tars;
+    anything else is spec text."""
+    if "(" in text:
+        return parse(text, "data")
     looks_like_path = text.startswith(("./", "../", "/", "~")) or text.endswith("/")
-    if re.search(r"\.(npy|npz)$", text) and "(" not in text:
+    if re.search(r"\.(npy|npz)$", text):
         return Spec("array", (), {"path": text})
-    if (looks_like_path or text.lower().endswith(".zip")) and "(" not in text:
-        return Spec("folder", (), {"path": text})
+    if text.lower().endswith(".tar"):
+        return Spec("tars", (), {"path": text})
+    if looks_like_path or text.lower().endswith(".zip"):
+        return Spec("shards" if is_packed(Path(text).expanduser()) else "folder", (), {"path": text})
     return parse(text, "data")
+
+
+def is_packed(path: Path) -> bool:
+    """Whether `path` is a directory that `gannet data pack` made, or began to make."""
+    for name in ("index.json", "packing.json"):
+        with contextlib.suppress(OSError), open(path / name, "rb") as stream:
+            if f'"{PACKED}"'.encode() in stream.read(200):
+                return True
+    return False

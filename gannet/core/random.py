@@ -8,7 +8,7 @@ samples. Rows are made in blocks of `BLOCK`, one small generator a block, so a d
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 
 import torch
@@ -54,11 +54,10 @@ class Draw:
         dtype: torch.dtype = torch.float32,
     ):
         self.key = (seed, stream, step)
-        self.indices = [int(i) for i in indices]
+        self.indices: Sequence[int] = indices.tolist() if isinstance(indices, Tensor) else indices
         self.device = torch.device(device)
         self.dtype = dtype
         self.calls = 0
-        self._state = mix(*self.key)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -71,7 +70,7 @@ class Draw:
         """The same numbers for only the first `rows` rows."""
         return self if rows == len(self.indices) else self._like(self.key[1], self.indices[:rows])
 
-    def _like(self, stream: str, indices: list[int]) -> Draw:
+    def _like(self, stream: str, indices: Sequence[int]) -> Draw:
         return Draw(self.key[0], stream, self.key[2], indices, self.device, self.dtype)
 
     def normal(self, *shape: int) -> Tensor:
@@ -94,21 +93,17 @@ class Draw:
             raise ValueError(f"{rows} rows are no multiple of the {len(self.indices)} samples of this draw")
         return torch.cat([getattr(self, kind)(*shape) for _ in range(groups)])
 
-    def _rows(self, make) -> Tensor:
+    def _rows(self, make: Callable[[torch.Generator], Tensor]) -> Tensor:
         call, self.calls = self.calls, self.calls + 1
-        blocks: dict[int, Tensor] = {}
-        for index in self.indices:
-            block = index // BLOCK
-            if block not in blocks:
-                blocks[block] = make(generator(self._state, call, block))
-        numbers = list(blocks)
-        first = self.indices[0] if self.indices else 0
-        if self.indices == list(range(first, first + len(self.indices))):
-            offset = first - numbers[0] * BLOCK
-            rows = torch.cat([blocks[b] for b in numbers])[offset : offset + len(self.indices)]
+        state, indices = mix(*self.key), self.indices
+        numbers = list(dict.fromkeys(index // BLOCK for index in indices))
+        rows = torch.cat([make(generator(state, call, number)) for number in numbers])
+        if isinstance(indices, range) and indices.step == 1:
+            first = indices.start % BLOCK
+            rows = rows[first : first + len(indices)]
         else:
-            place = {b: i * BLOCK for i, b in enumerate(numbers)}
-            rows = torch.cat([blocks[b] for b in numbers])[[place[i // BLOCK] + i % BLOCK for i in self.indices]]
+            place = {number: i * BLOCK for i, number in enumerate(numbers)}
+            rows = rows[[place[i // BLOCK] + i % BLOCK for i in indices]]
         return rows.to(self.device)
 
 

@@ -14,6 +14,9 @@ from gannet.engine.distributed import mean_over_processes
 if TYPE_CHECKING:
     from gannet.engine.trainer import Trainer
 
+SCORING = 0.05
+"""The most of a run's time that scores may take where nobody said how often they are wanted."""
+
 
 class Budget:
     """Turns `stop.minutes` into samples after a short measurement."""
@@ -51,7 +54,9 @@ class Budget:
         scoring *= world.size()  # only the first process scores, and the others wait
         left = max(0.0, 60 * stop.minutes - spent - scoring)
         every = trainer.experiment.evaluate.every
-        if isinstance(every, str):
+        if every == "auto":
+            left -= min(SCORING * left, 10 * scoring)
+        elif isinstance(every, str):
             left -= min(left / 2, scoring * 100 / float(every[:-1]))
         else:
             each += scoring / every

@@ -29,13 +29,18 @@ class Span:
     thread: int = 0
 
 
+def span(name: str) -> contextlib.AbstractContextManager[Any]:
+    """A named stretch of a step. It costs nothing unless a profiler records; small networks would feel the marks."""
+    return record_function(name) if torch.autograd._profiler_enabled() else contextlib.nullcontext()
+
+
 class Profiler:
     """Records `steps` engine steps after the first `warmup` ones, and leaves in `folder`
 
         trace.json.gz    for chrome://tracing or ui.perfetto.dev
         table.txt        time by phase, then the operators that cost most; also the attribute `table`
 
-    Wrap every engine step in `with profiler.step():`, and its parts in `record_function("gannet/<phase>")`: a phase
+    Wrap every engine step in `with profiler.step():`, and its parts in `span("gannet/<phase>")`: a phase
     counts the time that no phase inside it claims. `close()` writes what a run that ended early recorded. Once the
     files are written, `step()` costs nothing. Times are the host's; `device` columns are kernels an accelerator ran.
     """

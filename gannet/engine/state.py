@@ -52,6 +52,7 @@ def capture(trainer: Trainer) -> tuple[Tensors, dict[str, Any]]:
         "best": trainer.best,
         "stale": trainer.stale,
         "scores": trainer.scores,
+        "next_score": trainer.next_score,
         "done": {k: v for k, v in trainer.done.items() if k != "commit"},
     }
     return tensors, state
@@ -77,6 +78,7 @@ def restore(trainer: Trainer, tensors: Tensors, state: dict[str, Any]) -> None:
     trainer.rollbacks, trainer.seconds = state["rollbacks"], state["seconds"]
     trainer.health.state = state["health"]
     trainer.best, trainer.stale, trainer.scores = state["best"], state["stale"], state["scores"]
+    trainer.next_score = state["next_score"]
     trainer.done.update(state["done"])
 
 

@@ -20,13 +20,14 @@ from gannet.core.schedule import in_samples
 from gannet.core.types import Clock, Task
 from gannet.engine import checkpoint, pictures, plots, state
 from gannet.engine.assembly import Game
-from gannet.engine.budget import Budget
+from gannet.engine.budget import SCORING, Budget
 from gannet.engine.console import Mute, Silent
 from gannet.engine.distributed import average_buffers
 from gannet.engine.ema import Ema
 from gannet.engine.feed import Feed
 from gannet.engine.health import Health, p_above, spread
 from gannet.engine.loggers import Logger, Loggers
+from gannet.engine.memory import keep_freed_memory
 from gannet.engine.profiling import Profiler
 from gannet.engine.run import Run
 from gannet.engine.signals import Signals
@@ -76,6 +77,7 @@ class Trainer:
         scorer: Scorer | None = None,
         loggers: Logger | None = None,
     ):
+        keep_freed_memory()
         self.game, self.experiment, self.scorer = game, game.experiment, scorer
         self.loggers: Logger = loggers if loggers is not None else Loggers()
         self.run = run
@@ -98,6 +100,7 @@ class Trainer:
         self.grid: Path | None = None
         self.shown: list[tuple[Tensor, Tensor]] = []  # reals and fakes of this step's last discriminator turn
         self.done = dict.fromkeys(("score", "grid", "commit"), -1)  # at how many samples each was last done
+        self.next_score = 0  # at how many samples, at the earliest, where scores pace themselves
         self.failed_commits = 0
         self.pace = [0.0, 0.0]  # samples and seconds of the steps since the last log line
         self.committed: Path | None = None
@@ -213,13 +216,24 @@ class Trainer:
         interval = max(1, int(in_samples(extent, self.clock)))
         return self.before // interval != self.clock.samples // interval
 
+    def _score_due(self) -> bool:
+        """Whether a score is due: where asked for, or (`auto`) every tenth of the run unless that takes too long.
+
+        Several processes, whose clocks differ, must agree without asking: they keep to the tenths."""
+        every = self.experiment.evaluate.every
+        if every != "auto" or world.size() > 1:
+            return self.crossed("10%" if every == "auto" else every)
+        if self.planned is None:
+            return False
+        return self.clock.samples >= max(self.next_score, self.done["score"] + self.planned / 10)
+
     def _due(self, save_requested: bool) -> None:
         keep, improved, line = self.experiment.keep, False, self.crossed(self.experiment.keep.log)
         if line:
             self._log()
         if self.crossed(keep.samples):
             self._show()
-        scoring = self.scorer is not None and self.crossed(self.experiment.evaluate.every)
+        scoring = self.scorer is not None and self._score_due()
         # Only at these steps do all processes meet over their buffers, so only there may the first one save them.
         meeting = line or scoring or self.crossed(keep.checkpoints)
         if meeting:
@@ -311,10 +325,14 @@ class Trainer:
         self.done["score"] = self.clock.samples
         if world.rank() != 0:
             return False
+        begun = time.monotonic()
         try:
             self.scores = self.scorer.score(self.generate)
         except DivergedError as error:
             raise SeenByOne("generator", str(error), "a sample") from None
+        if self.experiment.evaluate.every == "auto":
+            took, pace = time.monotonic() - begun, self.clock.samples / max(1e-9, self.seconds)
+            self.next_score = self.clock.samples + round(pace * took / SCORING)
         value = self.scores[self.scorer.primary]
         lower = self.scorer.better == "lower"
         improved = self.best is None or (value < self.best["value"] if lower else value > self.best["value"])

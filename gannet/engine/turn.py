@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor, nn
-from torch.profiler import record_function
 
 from gannet.core import world
 from gannet.core.errors import UsageError
@@ -25,6 +24,7 @@ from gannet.engine.assembly import Game
 from gannet.engine.distributed import average_gradients, mean_over_processes
 from gannet.engine.feed import Feed
 from gannet.engine.pool import Pool
+from gannet.engine.profiling import span
 
 
 class NonFinite(Exception):
@@ -72,6 +72,11 @@ class Table:
         self.parameters = {
             n: [v for r in p.roles for v in game.networks[r].parameters()] for n, p in game.players.items()
         }
+        # Walking through modules costs as much as a small layer, so it is done once.
+        self.weights = {n: list(module.parameters()) for n, module in game.networks.items()}
+        self.advancing = {
+            n: [m for m in module.modules() if isinstance(m, Advancing)] for n, module in game.networks.items()
+        }
         self.optimisers = {n: game.recipes[n].build(self.parameters[n]) for n in game.players}
         self.turns = dict.fromkeys(game.players, 0)
         self.cursors = dict.fromkeys(game.players, 0)
@@ -85,13 +90,12 @@ class Table:
         self, name: str, player: Player, clock: Clock, share_with: Player | None, stop_vote: bool = False
     ) -> Report:
         """Move `player` once. With `share_with`, leave the fakes for that player, with their graph."""
-        game, experiment = self.game, self.game.experiment
+        experiment = self.game.experiment
         clock = Clock(clock.samples, clock.total, clock.step, self.turns[name])
         due = self._due(player, clock)
         for role in player.roles:
-            for module in game.networks[role].modules():
-                if isinstance(module, Advancing):
-                    module.advance()
+            for module in self.advancing[role]:
+                module.advance()
         optimiser = self.optimisers[name]
         optimiser.zero_grad(set_to_none=True)
         inherited, self.shared = self.shared, None
@@ -105,7 +109,7 @@ class Table:
             terms, adversarial = self._losses(name, player, batch, mine, rounds, clock, due)
             total = torch.stack(list(terms.values())).sum()
             self._check(name, terms, total)
-            with record_function("gannet/backward"):
+            with span("gannet/backward"):
                 (total / experiment.accumulate).backward()
             for key, value in terms.items():
                 report.terms[key] = report.terms.get(key, 0.0) + float(value.detach()) / experiment.accumulate
@@ -130,8 +134,9 @@ class Table:
 
     def _free_only(self, roles: tuple[str, ...]) -> None:
         """Only these roles require gradients, so nothing is spent on the weights of the others."""
-        for name, module in self.game.networks.items():
-            module.requires_grad_(name in roles)
+        for name, weights in self.weights.items():
+            for weight in weights:
+                weight.requires_grad = name in roles
 
     # --------------------------------------------------------------------------------- generating and judging
 
@@ -153,11 +158,11 @@ class Table:
         start = self.cursors[name] + (micro * world.size() + world.rank()) * rows
         positions = range(start, start + rows)
         draw = Draw(self.seed, name, clock.turn, positions, game.device, game.dtype)
-        with record_function("gannet/data"):
+        with span("gannet/data"):
             batch = self.feed.take(name, positions)
         moving = (*player.roles, *share_with.roles) if share_with else player.roles
         self._free_only(moving)
-        with record_function("gannet/generate"), installed(draw.child("layers")), self._precision(True):
+        with span("gannet/generate"), installed(draw.child("layers")), self._precision(True):
             generated = game.task.generate(batch, draw.child("generate"))
         return batch, self._whole(generated), draw, positions
 
@@ -195,7 +200,7 @@ class Table:
             judge = self._judge(module, draw.child(f"comparison {number}"), low)
             real, fake = comparison.real.detach(), comparison.fake
             verdicts: dict[str, Verdict] = {}
-            with record_function("gannet/judge"):
+            with span("gannet/judge"):
                 if moves:
                     fake = self._pooled(comparison, fake.detach(), draw, number)
                     if "gradient:real" in needs:
@@ -302,7 +307,7 @@ class Table:
         """Named means of this micro-batch, and the unweighted adversarial loss alone."""
         terms: dict[str, Tensor] = {}
         adversarial = []
-        with record_function("gannet/objective"):
+        with span("gannet/objective"):
             for round in rounds:
                 loss = self._adversarial(round, round.comparison.discriminator in player.roles)
                 adversarial.append(float(loss.detach()))
@@ -310,7 +315,7 @@ class Table:
                 terms[key] = loss * round.comparison.weight
             for key, value in self.game.task.terms(name, batch, generated, rounds).items():
                 terms[key] = value.mean()
-        with record_function("gannet/regularize"):
+        with span("gannet/regularize"):
             for key, regularizer in due.items():
                 weight = regularizer.weight(clock) * regularizer.every
                 if isinstance(regularizer, RoundRegularizer):
@@ -362,7 +367,7 @@ class Table:
     def _move(self, name: str, clock: Clock, report: Report, stop_vote: bool) -> int:
         """Average, check, clip, step, constrain. Returns how many processes want to stop."""
         game, parameters = self.game, self.parameters[name]
-        with record_function("gannet/optimise"):
+        with span("gannet/optimise"):
             flags = average_gradients(parameters, torch.tensor([float(stop_vote)], dtype=torch.float64))
             grads = [p.grad for p in parameters if p.grad is not None]
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))) if grads else torch.zeros(())

@@ -18,6 +18,7 @@ from gannet.networks.layers import (
     at_least,
     bounded,
     convolution,
+    flat,
     fraction,
     joined,
     labelled,
@@ -153,4 +154,4 @@ class DCGANDiscriminator(nn.Module):
         for stage in self.stages:
             h = stage(h)
             features.append(h)
-        return Verdict((self.head(h.flatten(1), y),), features=tuple(features))
+        return Verdict((self.head(flat(h), y),), features=tuple(features))

@@ -15,6 +15,7 @@ from gannet.core import random
 from gannet.core.errors import UsageError
 from gannet.core.parts import Advancing
 from gannet.core.types import DataSpec
+from gannet.networks.thin import THIN, ThinDown, ThinUp
 
 Norm = Literal["none", "batch", "instance", "layer"]
 Step = Literal["down", "same", "up"]
@@ -117,6 +118,10 @@ def resampling_conv(inputs: int, outputs: int, kernel: int, step: Step, bias: bo
     if step == "same":
         return nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)
     edge = (kernel - 1) // 2
+    if kernel == 4 and step == "down" and inputs <= THIN:
+        return ThinDown(inputs, outputs, bias)
+    if kernel == 4 and step == "up" and outputs <= THIN:
+        return ThinUp(inputs, outputs, bias)
     if step == "down":
         return nn.Conv2d(inputs, outputs, kernel, stride=2, padding=edge, bias=bias)
     return nn.ConvTranspose2d(inputs, outputs, kernel, stride=2, padding=edge, output_padding=kernel % 2, bias=bias)
@@ -154,10 +159,27 @@ def keeps_bias(kind: Norm) -> bool:
     return kind in ("none", "layer")
 
 
+class Grid(nn.Module):
+    """A vector as a grid, channels last in memory: `[B, height · width · channels]` → `[B, channels, H, W]`."""
+
+    def __init__(self, channels: int, height: int, width: int):
+        super().__init__()
+        self.shape = (height, width, channels)
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h.unflatten(1, self.shape).permute(0, 3, 1, 2)
+
+
+def flat(h: Tensor) -> Tensor:
+    """Undo `Grid`. In channels-last memory neither it nor its gradient copies anything; plain flattening would send
+    back gradients of the other layout, and the activation before it would take ten times as long."""
+    return h.permute(0, 2, 3, 1).flatten(1)
+
+
 def stem(inputs: int, channels: int, start: tuple[int, int], kind: Norm, slope: float, dropout: float) -> nn.Sequential:
     """The first grid of a generator, learned from a vector: `[B, inputs]` → `[B, channels, *start]`."""
     linear = nn.Linear(inputs, channels * start[0] * start[1], bias=keeps_bias(kind))
-    core: OrderedDict[str, nn.Module] = OrderedDict(linear=linear, grid=nn.Unflatten(1, (channels, *start)))
+    core: OrderedDict[str, nn.Module] = OrderedDict(linear=linear, grid=Grid(channels, *start))
     return finished(core, channels, kind, activation(slope), dropout)
 
 

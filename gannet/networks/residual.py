@@ -17,7 +17,7 @@ from gannet.core.errors import UsageError
 from gannet.core.registry import DISCRIMINATORS, GENERATORS
 from gannet.core.types import DataSpec, Verdict
 from gannet.networks.initialise import initialise, scaled
-from gannet.networks.layers import Head, activation, at_least, bounded, downsample, joined, one_hot, upsample
+from gannet.networks.layers import Head, activation, at_least, bounded, downsample, flat, joined, one_hot, upsample
 from gannet.networks.sizes import doubling, image_shape, judged_shape, plan
 
 SLOPE = 0.2
@@ -177,4 +177,4 @@ class ResidualDiscriminator(nn.Module):
         for stage in self.stages:
             h = stage(h)
             features.append(h)
-        return Verdict((self.head(self.reading(h).flatten(1), y),), features=tuple(features))
+        return Verdict((self.head(flat(self.reading(h)), y),), features=tuple(features))

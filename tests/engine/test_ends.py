@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from gannet.engine.assembly import assemble
 from gannet.engine.budget import Budget
 from gannet.engine.trainer import Trainer
 from gannet.engine.turn import Table
+from gannet.metrics.evaluator import Evaluator
 
 pytestmark = [
     pytest.mark.usefixtures("no_plots"),
@@ -145,3 +147,24 @@ def test_a_moment_in_which_the_machine_was_busy_does_not_shorten_the_plan(tiny, 
             break
     assert step == 30
     assert trainer.planned == pytest.approx(trainer.clock.samples + 800 * 60 * Budget.RESERVE, abs=8)
+
+
+@pytest.mark.parametrize(("every", "cost", "scores"), [("auto", 0, 10), ("auto", 2, 4), ("10%", 2, 10)])
+def test_slow_scores_are_taken_less_often_where_nobody_asked(every, cost, scores, tiny, place, monkeypatch):
+    """A hundred steps of a second each. A score of two seconds may come every forty; one is always taken at the end."""
+    now = 0.0
+
+    def takes(seconds, call):
+        def slowed(*arguments):
+            nonlocal now
+            now += seconds
+            return call(*arguments)
+
+        return slowed
+
+    monkeypatch.setattr("gannet.engine.trainer.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(Trainer, "_step", takes(1, Trainer._step))
+    monkeypatch.setattr(Evaluator, "score", takes(cost, Evaluator.score))
+    scored = {"metrics": ["frechet"], "n": 16, "every": every}
+    run, _ = api.train("gan", tiny("gan", steps=100, evaluate=scored), place("run"))
+    assert sum(line["kind"] == "score" for line in run.read_log()) == scores
