@@ -123,11 +123,24 @@ class Advancing(nn.Module, ABC):
 
 
 class Metric(ABC):
-    """A number about generated samples: a pure function of arrays."""
+    """A number about generated samples: a pure function of arrays.
 
-    reads: ClassVar[Literal["features", "probabilities", "samples"]]
+    | `reads`         | `fake` and `real`, `[n, d]` and `[m, d]`                                    |
+    |-----------------|-----------------------------------------------------------------------------|
+    | `features`      | the extractor's features                                                    |
+    | `probabilities` | the extractor's class probabilities                                         |
+    | `samples`       | the samples themselves, flattened                                           |
+    | `steps`         | change of a fake's features over a small step ε of its latent, divided by ε |
+    """
+
+    reads: ClassVar[Literal["features", "probabilities", "samples", "steps"]]
     better: ClassVar[Literal["lower", "higher"]]
     unit: ClassVar[str] = ""
+    wants_source: ClassVar[bool] = False
+    """Whether the constructor takes the source first: its shape, its known modes."""
+    wants_train: ClassVar[bool] = False
+    """Whether it compares with training rows as well as held-out ones: it is then called with `train`, as many
+    training rows as the extractor can be shown, third."""
     needs_rows: int = 1
     """The fewest samples a side it can be taken of; it may depend on the options."""
 
@@ -140,6 +153,8 @@ class Extractor(ABC):
     """Turns samples `[B, *shape]` in [−1, 1] into features `[B, d]` and, where there are classes, probabilities."""
 
     name: str
+    suits: ClassVar[tuple[str, ...]] = ()
+    """Names of the sources it is chosen for when nobody names an extractor."""
 
     @abstractmethod
     def features(self, x: Tensor) -> Tensor: ...

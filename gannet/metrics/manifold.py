@@ -1,24 +1,22 @@
-"""Fidelity and diversity apart, from nearest-neighbour balls: precision, recall, density, coverage.
+"""Fidelity and diversity apart, from nearest-neighbour balls: precision, recall, density, coverage, and realism.
 
 The ball of a point reaches to its k-th nearest neighbour in its own set, itself not counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
-from torch import Tensor
 
 from gannet.core.errors import UsageError
-from gannet.core.parts import Metric
 from gannet.core.registry import METRICS
 from gannet.metrics.distances import clouds, row_slices
+from gannet.metrics.neighbours import held, measure, radii
+from gannet.metrics.rowmean import RowMean
 
 
-class _Balls(Metric):
-    """A share of points and balls: reads features, higher is better."""
+class _Balls(RowMean):
+    """A mean over points or balls: reads features, higher is better."""
 
     reads, better = "features", "higher"
 
@@ -38,11 +36,14 @@ class Precision(_Balls):
     (1/n) #{x : ∃i |x − yᵢ| ≤ r_k(yᵢ)} (Kynkäänniemi et al. 2019, arXiv 1904.06991). More than k reals are needed.
     """
 
+    side = "fake"
+
     def __init__(self, *, k: int = 3):
         super().__init__(k=k)
 
-    def __call__(self, fake: np.ndarray, real: np.ndarray) -> float:
-        return covered_share(*clouds(fake, real, reals=self.k + 1), self.k)
+    def rows(self, fake: np.ndarray, real: np.ndarray) -> np.ndarray:
+        fake, real = clouds(fake, real, reals=self.k + 1)
+        return (held(fake, real, self.k, True)[0] > 0).astype(float)
 
 
 @METRICS.register("recall")
@@ -53,12 +54,14 @@ class Recall(_Balls):
     that repeat one sample have balls of radius 0 and so cover nothing but exact copies.
     """
 
+    side = "real"
+
     def __init__(self, *, k: int = 3):
         super().__init__(k=k)
 
-    def __call__(self, fake: np.ndarray, real: np.ndarray) -> float:
+    def rows(self, fake: np.ndarray, real: np.ndarray) -> np.ndarray:
         fake, real = clouds(fake, real, fakes=self.k + 1)
-        return covered_share(real, fake, self.k)
+        return (held(real, fake, self.k, True)[0] > 0).astype(float)
 
 
 @METRICS.register("density")
@@ -69,14 +72,14 @@ class Density(_Balls):
     may exceed it. More than k reals are needed.
     """
 
+    side = "fake"
+
     def __init__(self, *, k: int = 5):
         super().__init__(k=k)
 
-    def __call__(self, fake: np.ndarray, real: np.ndarray) -> float:
+    def rows(self, fake: np.ndarray, real: np.ndarray) -> np.ndarray:
         fake, real = clouds(fake, real, reals=self.k + 1)
-        radius = radii(real, self.k)
-        inside = sum(int((rows < radius).sum()) for _, rows in distance_rows(fake, real))
-        return inside / (self.k * len(fake))
+        return held(fake, real, self.k, False)[0] / self.k
 
 
 @METRICS.register("coverage")
@@ -87,30 +90,30 @@ class Coverage(_Balls):
     equal size. More than k reals are needed.
     """
 
+    side = "real"
+
     def __init__(self, *, k: int = 5):
         super().__init__(k=k)
 
-    def __call__(self, fake: np.ndarray, real: np.ndarray) -> float:
+    def rows(self, fake: np.ndarray, real: np.ndarray) -> np.ndarray:
         fake, real = clouds(fake, real, reals=self.k + 1)
-        radius = radii(real, self.k)
-        covered = sum(int((rows < radius[part, None]).any(1).sum()) for part, rows in distance_rows(real, fake))
-        return covered / len(real)
+        return (held(fake, real, self.k, False)[1] > 0).astype(float)
 
 
-def covered_share(points: np.ndarray, centres: np.ndarray, k: int) -> float:
-    """Share of `points` `[n, d]` in a closed ball of at least one of `centres` `[m, d]`."""
-    radius = radii(centres, k)
-    return sum(int((rows <= radius).any(1).sum()) for _, rows in distance_rows(points, centres)) / len(points)
+def realism(fake: np.ndarray, real: np.ndarray, k: int = 3) -> np.ndarray:
+    """How far inside the reals' balls each fake lies, `[n]`: higher is more real, 1 the edge of a ball.
 
-
-def radii(points: np.ndarray, k: int) -> Tensor:
-    """Distance of each point to its k-th nearest neighbour in the same set, itself not counted, `[n]`."""
-    return torch.cat([rows.kthvalue(k + 1, dim=1).values for _, rows in distance_rows(points, points)])
-
-
-def distance_rows(a: np.ndarray, b: np.ndarray) -> Iterator[tuple[slice, Tensor]]:
-    """Euclidean distances of `a` `[n, d]` to `b` `[m, d]`, a few rows at once."""
-    left, right = torch.from_numpy(a), torch.from_numpy(b)
-    for part in row_slices(len(a), len(b)):
-        # Differences, not |a|² + |b|² − 2ab: copies must be at distance 0 exactly, or ties and self would be lost.
-        yield part, torch.cdist(left[part], right, compute_mode="donot_use_mm_for_euclid_dist")
+    max_i r_k(yᵢ) / |x − yᵢ| over the balls of at most median radius, for large balls stand where there is little data
+    (Kynkäänniemi et al. 2019, arXiv 1904.06991, §5). It ranks samples, best and worst; a mean over samples says little,
+    for a copy of a real is infinitely real. Features `[n, d]` and `[m, d]`, m > k. Raises as `clouds` does.
+    """
+    fake, real = clouds(fake, real, reals=k + 1)
+    radius = radii(real, k)
+    dense = radius <= np.median(radius)
+    reach, centres = torch.tensor(radius[dense]), torch.tensor(real[dense])
+    found = np.empty(len(fake))
+    for part in row_slices(len(fake), len(centres)):
+        away = measure(torch.from_numpy(fake[part]), centres)
+        # A copy of a repeated real stands 0 from a ball of radius 0.
+        found[part] = torch.where(away == 0, torch.inf, reach / away).amax(1).numpy()
+    return found
