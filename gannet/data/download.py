@@ -35,8 +35,7 @@ def fetch(name: str, url: str, sha256: str) -> Path:
     # Imported late: it brings an HTTP stack that most commands never need.
     import pooch
 
-    cache = Path(pooch.os_cache("gannet"))
-    target = cache / name
+    target = cache_home() / name
     pooch.get_logger().setLevel("WARNING")
     try:
         downloader = pooch.HTTPDownloader(progressbar=True, timeout=30)
@@ -48,3 +47,29 @@ def fetch(name: str, url: str, sha256: str) -> Path:
             f"<folder>/{name} and set GANNET_DATA=<folder>. Its SHA-256 must be {sha256}."
         ) from None
     return target
+
+
+def placed(name: str, about: str) -> Path:
+    """The file `name` from the data folder or the cache, for a set that has no address to be downloaded from.
+
+    Raises `DataError` with the places to put it and `about`, which says how it is laid out.
+    """
+    home = data_home()
+    if home is not None and (home / name).is_file():
+        return home / name
+    target = cache_home() / name
+    if target.is_file():
+        return target
+    looked = f"{target} and {home / name}" if home is not None else str(target)
+    raise DataError(
+        f"{name} is not here and is not downloaded. {about}\n"
+        f"Looked for {looked}. Put it in a folder of data files as <folder>/{name} and set GANNET_DATA=<folder>."
+    )
+
+
+def cache_home() -> Path:
+    """The user's cache of downloads and of what was computed from them; it may not exist yet."""
+    # Imported late: it brings an HTTP stack that most commands never need.
+    import pooch
+
+    return Path(pooch.os_cache("gannet"))

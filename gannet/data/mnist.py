@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import math
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -30,29 +32,45 @@ SHA256 = {
 MAX_BYTES = 1 << 30
 
 
+class IdxSource(MemorySource):
+    """A set in the four files that MNIST made common: grey images and labels of two splits, in the files' own order.
+
+    A set says the `folder` the files lie in, the `mirror` they come from, their `sha256` and the `names` of its
+    classes. `size` pads with background to size × size and does not resample.
+    """
+
+    folder: ClassVar[str]
+    mirror: ClassVar[str]
+    sha256: ClassVar[Mapping[str, str]]
+    names: ClassVar[tuple[str, ...]]
+
+    def __init__(
+        self, *, size: int | None = None, limit: int | None = None, labels: tuple[int | str, ...] | None = None
+    ):
+        train, test = (self._load(*FILES[name], size) for name in ("train", "test"))
+        super().__init__(train, test, self.names, labels, limit)
+
+    def _load(self, images: str, labels: str, size: int | None) -> dict[str, Tensor]:
+        paths = [fetch(f"{self.folder}/{file}", self.mirror + file, self.sha256[file]) for file in (images, labels)]
+        x, y = (read_idx(path, dims) for path, dims in zip(paths, (3, 1), strict=True))
+        if len(x) != len(y):
+            raise DataError(f"{paths[0]} has {len(x):,} images, {paths[1]} {len(y):,} labels; they are not a pair.")
+        if y.max() >= len(self.names):
+            allowed = f"0 … {len(self.names) - 1}"
+            raise DataError(f"{paths[1]}: label {y.max()} at index {int(y.argmax())}; {self.folder} has {allowed}.")
+        return {"x": padded(torch.from_numpy(x).unsqueeze(1), size), "y": torch.from_numpy(y.astype(np.int64))}
+
+
 @SOURCES.register("mnist")
-class Mnist(MemorySource):
+class Mnist(IdxSource):
     """Handwritten digits, 28×28 grey, ten classes, 60,000 + 10,000 (LeCun, Cortes, Burges; CC BY-SA 3.0).
 
     Read from `$GANNET_DATA/mnist/`, else downloaded with a pinned SHA-256. The order is the files' own. `size` pads
     with background to size × size and does not resample. Raises `DataError` naming the file that is missing or damaged.
     """
 
-    def __init__(
-        self, *, size: int | None = None, limit: int | None = None, labels: tuple[int | str, ...] | None = None
-    ):
-        train, test = (_load(*FILES[name], size) for name in ("train", "test"))
-        super().__init__(train, test, [str(digit) for digit in range(10)], labels, limit)
-
-
-def _load(images: str, labels: str, size: int | None) -> dict[str, Tensor]:
-    paths = [fetch(f"mnist/{file}", MIRROR + file, SHA256[file]) for file in (images, labels)]
-    x, y = (read_idx(path, dims) for path, dims in zip(paths, (3, 1), strict=True))
-    if len(x) != len(y):
-        raise DataError(f"{paths[0]} has {len(x):,} images, {paths[1]} {len(y):,} labels; they are not a pair.")
-    if len(y) and y.max() > 9:
-        raise DataError(f"{paths[1]}: label {y.max()} at index {int(y.argmax())}; MNIST has 0 … 9.")
-    return {"x": padded(torch.from_numpy(x).unsqueeze(1), size), "y": torch.from_numpy(y.astype(np.int64))}
+    folder, mirror, sha256 = "mnist", MIRROR, SHA256
+    names = tuple(str(digit) for digit in range(10))
 
 
 def read_idx(path: Path, dims: int) -> np.ndarray:
