@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
@@ -47,8 +48,10 @@ class ThinUp(nn.ConvTranspose2d):
 
 
 def _suited(x: Tensor) -> bool:
-    """Other devices have good kernels for this; autocast chooses types that a fixed pair would not follow."""
-    return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    """Other devices have good kernels for this; autocast chooses types, and forward mode wants a tangent, that a pair
+    of gradients of one's own does not give."""
+    dual = forward_ad.unpack_dual(x).tangent is not None
+    return x.device.type == "cpu" and not dual and not torch.is_autocast_enabled("cpu")
 
 
 class _Down(torch.autograd.Function):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 
 from gannet.networks import layers
 from gannet.networks.thin import THIN, ThinDown, ThinUp
@@ -63,6 +64,18 @@ def test_stands_where_an_image_meets_features_and_nowhere_else():
     ]
     for kind, arguments in kinds:
         assert type(layers.resampling_conv(*arguments)) is kind, arguments
+
+
+@pytest.mark.parametrize("kind", [ThinDown, ThinUp])
+def test_forward_mode_is_the_general_layers_own(kind):
+    channels, features, size = SIZES[0]
+    slopes = []
+    for layer in pair(kind, channels, features):
+        x = image(kind, channels, features, size)
+        with forward_ad.dual_level():
+            slopes.append(forward_ad.unpack_dual(layer(forward_ad.make_dual(x, torch.ones_like(x)))).tangent)
+    assert torch.allclose(*slopes)
+    assert slopes[0].abs().max() > 0
 
 
 def test_follows_autocast_as_the_general_layer_does():
