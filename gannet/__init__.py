@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gannet.api import GAN
+    from gannet.api import GAN, compare, evaluate
 
     __version__: str
 
-__all__ = ["GAN", "__version__"]
+__all__ = ["GAN", "__version__", "compare", "evaluate"]
 
 
 def __getattr__(name: str) -> Any:
     # Late, so that `gannet --help` and reading a run do not wait for torch.
-    if name == "GAN":
-        from gannet.api import GAN
+    if name in ("GAN", "compare", "evaluate"):
+        from gannet import api
 
-        return GAN
+        return getattr(api, name)
     if name == "__version__":
         from importlib.metadata import version
 

@@ -8,15 +8,23 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from gannet import describe
+from gannet import bench, describe
+from gannet.comparison import Comparison, compare
 from gannet.core import registry
 from gannet.core.errors import GannetError, UsageError, unknown
+from gannet.core.experiment import data_shorthand
 from gannet.core.overrides import resolve
 from gannet.core.presets import preset_names, preset_text
+from gannet.data.inspect import inspect as inspect_data
+from gannet.data.pack import pack
 from gannet.engine import distributed
 from gannet.engine.assembly import assemble, pick_device
+from gannet.evaluation import evaluate
 from gannet.gan import GAN
+from gannet.metrics import classifiers
+from gannet.metrics.inception import convert as convert_inception
 from gannet.model import Model, load, sample
+from gannet.report import Report, check_ending
 from gannet.training import (
     Overrides,
     load_plugins,
@@ -28,7 +36,28 @@ from gannet.training import (
     train,
 )
 
-__all__ = ["GAN", "Model", "catalog", "doctor", "dry_run", "explain", "load", "resume", "sample", "train"]
+__all__ = [
+    "GAN",
+    "Comparison",
+    "Model",
+    "Report",
+    "bench",
+    "catalog",
+    "check_ending",
+    "compare",
+    "convert_inception",
+    "doctor",
+    "dry_run",
+    "evaluate",
+    "explain",
+    "inspect_data",
+    "load",
+    "pack",
+    "resume",
+    "sample",
+    "train",
+    "train_classifier",
+]
 
 KINDS: dict[str, tuple[registry.Registry[Any], ...]] = {
     "tasks": (registry.TASKS,),
@@ -96,6 +125,12 @@ def dry_run(
         lines = [*describe.values(resolved, game), "", *describe.composition(game), ""]
         lines += describe.forecast(experiment.stop, describe.trial(game), game.device)
     return "\n".join([*lines, f"writes   {where}/ once it is started without --dry-run; nothing was written now"])
+
+
+def train_classifier(data: str, out: str | Path) -> dict[str, Any]:
+    """Train a classifier on a labelled source, as `data=` names it, and write it to `out` (`.safetensors`, its card
+    beside it). `gannet evaluate RUN --extractor "classifier(path='…')"` measures in its features. Returns the card."""
+    return classifiers.train_classifier(registry.SOURCES.build(data_shorthand(data), where="data"), out)
 
 
 def doctor() -> tuple[str, list[GannetError]]:

@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gannet.cli_bench import bench
+from gannet.cli_data import data
+from gannet.cli_scores import compare, convert, evaluate
 from gannet.core.errors import GannetError, Problems, ResourceError, UsageError, unknown
 from gannet.engine.console import Console
 
@@ -39,6 +42,11 @@ KEYWORDS = (
 )
 
 app = typer.Typer(add_completion=False, help="Train, measure and use generative adversarial networks.")
+app.add_typer(bench, name="bench")
+app.add_typer(data, name="data")
+app.command()(evaluate)
+app.command()(compare)
+app.command()(convert)
 
 Preset = Annotated[str, typer.Argument(metavar="PRESET", help="A preset (`gannet list presets`) or a .yaml file.")]
 Words = Annotated[list[str] | None, typer.Argument(metavar="key=value…", help=KEYWORDS)]
@@ -295,7 +303,8 @@ def _as_ours(error: Exception) -> GannetError | None:
     text = said().rstrip(".")
     if path == "gannet" and "command" in text:
         given = text.partition("'")[2].partition("'")[0]
-        return UsageError(unknown("command", given, [c.name or c.callback.__name__ for c in app.registered_commands]))  # type: ignore[union-attr]
+        names = [c.name or c.callback.__name__ for c in app.registered_commands]  # type: ignore[union-attr]
+        return UsageError(unknown("command", given, [*names, *(str(group.name) for group in app.registered_groups)]))
     if "'PRESET'" in text:
         text += ", as in gannet train quick; gannet list presets shows them all"
     return UsageError(f"{text}. See: {path} --help")

@@ -11,7 +11,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import BinaryIO, Literal
 
 import numpy as np
@@ -28,20 +29,36 @@ class BadImage(Exception):
     """A file that is no readable image; the message is the reason."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Header:
-    """What can be known without decoding: the size after rotation, and whether there is colour."""
+    """What can be known without decoding: the size after rotation, whether there is colour, and what decoding will
+    have to do (`mode` is Pillow's name of how the pixels are stored; the last four take no part in comparisons)."""
 
     height: int
     width: int
     colour: bool
+    mode: str = field(default="", compare=False)
+    transparent: bool = field(default=False, compare=False)
+    rotated: bool = field(default=False, compare=False)
+    animated: bool = field(default=False, compare=False)
+
+    @property
+    def deep(self) -> bool:
+        """More than eight bits a channel."""
+        return self.mode.startswith("I;16")
+
+
+_header = lru_cache(maxsize=4096)(Header)
+"""A million files have a few kinds of header; each kind is kept once."""
 
 
 def probe(file: BinaryIO) -> Header:
     """The header of an image file. Raises `BadImage`."""
     with _opened(file) as image:
-        width, height = image.size[::-1] if _orientation(image) >= 5 else image.size
-        return Header(height, width, _has_colour(image))
+        turn = _orientation(image)
+        width, height = image.size[::-1] if turn >= 5 else image.size
+        colour, transparent = _has_colour(image), image.has_transparency_data
+        return _header(height, width, colour, image.mode, transparent, turn > 1, getattr(image, "is_animated", False))
 
 
 def decode(file: BinaryIO, channels: int, size: int | None, crop: Crop) -> np.ndarray:

@@ -8,7 +8,7 @@ import os
 import warnings
 from dataclasses import dataclass
 
-from gannet.core.errors import DataError
+from gannet.core.errors import DataError, UsageError
 from gannet.data.listing import LABELS, Listing, shown
 
 TEST_NAMES = ("test", "val", "valid", "validation")
@@ -34,16 +34,13 @@ def layout(files: Listing, share: float) -> Layout:
     """
     if not files.images:
         raise DataError(f"{files.path} {_instead(files)}")
-    base = "" if LABELS in files.labels else _common(files.images)
-    paths = {name: name[len(base) :].split("/") for name in sorted(files.images, key=lambda n: _hash(n[len(base) :]))}
+    base = "" if LABELS in files.labels else common(files.images)
+    paths = {name: name[len(base) :].split("/") for name in in_order(files.images, len(base))}
     held_out = _test_folder(files, paths)
     if held_out:
         train, test = ([n for n, parts in paths.items() if parts[0] == top] for top in ("train", held_out))
     else:
-        held = min(len(paths) - 1, max(1, round(share * len(paths))))
-        if not held:
-            raise DataError(f"{files.path} holds 1 image; at least 2 are needed, one of them to hold out.")
-        train, test = list(paths)[held:], list(paths)[:held]
+        train, test = hold_out(files, list(paths), share)
     used = {name: paths[name] for name in (*train, *test)}
     if base + LABELS in files.labels:
         numbers = _labels_of(files, base + LABELS, {name: "/".join(parts) for name, parts in used.items()})
@@ -63,18 +60,38 @@ def _instead(files: Listing) -> str:
         return f"holds {len(files.refused):,} files that are not read and no others, first {shown(name)}: {why}."
     if files.others:
         found = ", ".join(f"{count:,} × {suffix}" for suffix, count in files.others.most_common(FIRST))
-        return f"holds no images (.png .jpg .webp .bmp .gif .tif), but {found}."
+        tars = f' Tar shards are read with: data="tars({files.path})".' if files.others[".tar"] else ""
+        return f"holds no images (.png .jpg .webp .bmp .gif .tif), but {found}.{tars}"
     return "holds no files; put images (.png .jpg .webp .bmp .gif .tif) there."
 
 
-def _common(names: list[str]) -> str:
+def common(names: list[str]) -> str:
     """The folders that every name starts with; ends with `/` unless empty."""
     common = os.path.commonpath([os.path.dirname("/" + name) for name in names]).strip("/")
     return common + "/" if common else ""
 
 
-def _hash(name: str) -> bytes:
-    return hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+def check_share(test: float) -> None:
+    """`UsageError` unless `test` is a share that can be held out."""
+    if not 0 < test < 1:
+        raise UsageError(f"test={test} is not a share; use a number between 0 and 1, such as 0.1.")
+
+
+def in_order(names: list[str], skip: int = 0) -> list[str]:
+    """`names` in the order of a hash of each, without its first `skip` letters: shuffled, and the same everywhere."""
+
+    def key(name: str) -> bytes:
+        return hashlib.blake2b(name[skip:].encode("utf-8", "surrogateescape"), digest_size=8).digest()
+
+    return sorted(names, key=key)
+
+
+def hold_out(files: Listing, names: list[str], share: float) -> tuple[list[str], list[str]]:
+    """Training and test names: the first `share` of `names`, at least one, is held out."""
+    held = min(len(names) - 1, max(1, round(share * len(names))))
+    if not held:
+        raise DataError(f"{files.path} holds 1 image; at least 2 are needed, one of them to hold out.")
+    return names[held:], names[:held]
 
 
 def _test_folder(files: Listing, paths: dict[str, list[str]]) -> str | None:

@@ -37,6 +37,10 @@ class Listing(ABC):
     def open(self, name: str) -> BinaryIO:
         """The file `name` for reading. Raises `OSError` or `ValueError` with the reason if it cannot be."""
 
+    @abstractmethod
+    def stamp(self, name: str) -> str:
+        """Text that changes when the file does, without reading it: its size, and its time or checksum."""
+
     def _add(self, name: str) -> None:
         parts = PurePosixPath(name).parts
         if _hidden(parts):
@@ -88,6 +92,10 @@ class Tree(Listing):
             raise ValueError(what)
         return file
 
+    def stamp(self, name: str) -> str:
+        status = os.stat(self.path / name)
+        return f"{status.st_size} {status.st_mtime_ns}"
+
 
 class Archive(Listing):
     """A zip file. Names that leave the archive are refused, encrypted entries too; an archive that would expand more
@@ -109,6 +117,8 @@ class Archive(Listing):
                 self.refused[name] = "the name leaves the archive"
             elif entry.flag_bits & 1:
                 self.refused[name] = "encrypted"
+            elif name in self._entries:
+                self.refused[name] = "the name comes twice"
             else:
                 self._entries[name] = entry
         for name in self._entries:
@@ -125,9 +135,14 @@ class Archive(Listing):
         # zipfile stops at the size the directory declares, so a lying entry cannot fill the memory.
         return io.BytesIO(self._zip.read(entry))
 
+    def stamp(self, name: str) -> str:
+        entry = self._entries[name]
+        return f"{entry.file_size} {entry.CRC:08x}"
 
-def listing(path: Path) -> Listing:
-    """What is at `path`. Raises `DataError` if nothing is there, with the nearest names that are."""
+
+def listing(where: str) -> Listing:
+    """What is at the path `where`. Raises `DataError` if nothing is there, with the nearest names that are."""
+    path = Path(where).expanduser()
     if path.is_dir():
         return Tree(path)
     if path.is_file():

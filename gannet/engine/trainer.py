@@ -241,6 +241,8 @@ class Trainer:
         if scoring:
             improved = self._score()
         self.wanted |= save_requested or time.monotonic() - self.last_commit > 60 * keep.minutes
+        if self.planned is not None and self.clock.samples >= self.planned:
+            return  # the end commits too, after the last score
         if improved or self.crossed(keep.checkpoints) or (self.wanted and (meeting or world.size() == 1)):
             self._commit(best=improved)
 

@@ -1,4 +1,4 @@
-"""Extractors: the features in which samples are compared. All work offline; none is ever called FID.
+"""Extractors that need no labels and no weights from elsewhere; distances in their features are never called FID.
 
 They run on the CPU in fp32, so a number does not depend on where the generator was trained.
 """
@@ -6,21 +6,18 @@ They run on the CPU in fp32, so a number does not depend on where the generator 
 from __future__ import annotations
 
 import hashlib
-import json
 from itertools import pairwise
-from pathlib import Path
+from typing import ClassVar
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from gannet.core import random
-from gannet.core.errors import CheckpointError, UsageError
+from gannet.core.errors import UsageError
 from gannet.core.parts import Extractor
 from gannet.core.registry import EXTRACTORS
-
-WEIGHTS = Path(__file__).parent / "weights"
+from gannet.core.types import Source
 
 
 def size_text(shape: tuple[int, ...]) -> str:
@@ -28,76 +25,9 @@ def size_text(shape: tuple[int, ...]) -> str:
     return "x".join(str(n) for n in (shape[1:] if len(shape) == 3 else shape))
 
 
-class DigitsNetwork(nn.Module):
-    """The small classifier of 8×8 grey digits: three convolutions, 64 features, 10 classes. `[B, 1, 8, 8]` → `[B, 64]`.
-
-    Smooth activations keep every feature alive, which a Fréchet distance needs.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(1, 16, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(16, 32, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(32, 32, 4, stride=2, padding=1),  # [B, 32, 4, 4]
-            nn.SiLU(),
-            nn.Flatten(),
-            nn.Linear(512, 64),
-            nn.SiLU(),
-        )
-        self.head = nn.Linear(64, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The 64 features before the class layer."""
-        return self.body(x)
-
-
-@EXTRACTORS.register("digits-classifier")
-class DigitsClassifier(Extractor):
-    """The 64 last features, and the class probabilities, of a small classifier trained on the embedded 8×8 digits.
-
-    Its weights ship with the package, beside a card with their SHA-256, accuracy and the command that made them.
-    Raises `UsageError` for samples of another shape, `CheckpointError` if the shipped file is missing or damaged.
-    """
-
-    name = "digits-classifier"
-
-    def __init__(self, shape: tuple[int, ...]):
-        if tuple(shape) != (1, 8, 8):
-            raise UsageError(
-                f"digits-classifier reads 1×8×8 digits, the samples are {'×'.join(map(str, shape))}. "
-                f"Use random-conv for other images, pixels for points."
-            )
-        state, self.sha256 = load_checked(WEIGHTS / "digits-classifier.safetensors")
-        self.network = DigitsNetwork().eval().requires_grad_(False)
-        self.network.load_state_dict(state)
-
-    def features(self, x: Tensor) -> Tensor:
-        return self.network(x)
-
-    def probabilities(self, x: Tensor) -> Tensor:
-        return self.network.head(self.network(x)).softmax(1)
-
-    @property
-    def protocol(self) -> str:
-        return f"{self.name}@{self.sha256[:8]},8x8"
-
-
-def load_checked(path: Path) -> tuple[dict[str, Tensor], str]:
-    """Weights from a safetensors file whose SHA-256 agrees with the card (`.json`) beside it, and that hash."""
-    try:
-        content = path.read_bytes()
-        expected = json.loads(path.with_suffix(".json").read_text())["sha256"]
-        found = hashlib.sha256(content).hexdigest()
-        if found != expected:
-            raise CheckpointError(
-                f"{path}: SHA-256 {found[:16]}…, its card says {expected[:16]}…. Install Gannet again."
-            )
-        return safetensors.torch.load(content), found
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise CheckpointError(f"{path} or its card cannot be read ({error}). Install Gannet again.") from None
+def shape_text(shape: tuple[int, ...]) -> str:
+    """`1×28×28`, for messages."""
+    return "×".join(str(n) for n in shape)
 
 
 @EXTRACTORS.register("pixels")
@@ -158,3 +88,49 @@ class RandomConvolution(Extractor):
     @property
     def protocol(self) -> str:
         return f"{self.name}@{self.sha256[:8]},{size_text(self.shape)}"
+
+
+@EXTRACTORS.register("pca")
+class PrincipalComponents(Extractor):
+    """Projections of the flattened samples on the first principal components of the source's training rows, in fp64.
+
+    Of all linear features so many, these keep the most of the variance: pixels, in numbers a Fréchet distance can be
+    taken of. They are fitted on up to 4,096 training rows at even distances (fewer of large images), whose hash is part
+    of the protocol. Signs of components are arbitrary, and no distance depends on them. Raises `UsageError` for more
+    components than the rows or the samples have.
+    """
+
+    name = "pca"
+    wants_source: ClassVar[bool] = True
+    ROWS, NUMBERS = 4096, 1 << 26
+
+    def __init__(self, source: Source, *, components: int = 64):
+        self.shape, self.components = tuple(source.spec.shape), components
+        train, wide = source.split("train"), torch.Size(self.shape).numel()
+        count = min(len(train), self.ROWS, max(components + 1, self.NUMBERS // wide))
+        most = min(count - 1, wide)
+        if not 1 <= components <= most:
+            raise UsageError(
+                f"pca: components={components}; {count:,} training rows of {wide:,} numbers have 1 … {most:,}."
+            )
+        x = train.take(torch.arange(count) * len(train) // count)["x"].float().flatten(1)  # [n, d]
+        # The rows are hashed, not the basis: its last bits and signs belong to the machine.
+        self.sha256 = hashlib.sha256(x.numpy().tobytes()).hexdigest()
+        x = x.double()
+        self.mean = x.mean(0)
+        self.basis = _principal(x - self.mean, components)
+
+    def features(self, x: Tensor) -> Tensor:
+        return (x.double().flatten(1) - self.mean) @ self.basis
+
+    @property
+    def protocol(self) -> str:
+        return f"{self.name}({self.components})@{self.sha256[:8]},{size_text(self.shape)}"
+
+
+def _principal(x: Tensor, count: int) -> Tensor:
+    """The `count` leading directions, `[d, count]`, of centred rows `x` `[n, d]`, from the smaller of XᵀX and XXᵀ."""
+    if x.shape[1] <= x.shape[0]:
+        return torch.linalg.eigh(x.T @ x).eigenvectors.flip(1)[:, :count]
+    directions = x.T @ torch.linalg.eigh(x @ x.T).eigenvectors.flip(1)[:, :count]
+    return torch.linalg.qr(directions).Q  # of unit length, and orthogonal also where a variance is zero

@@ -62,7 +62,7 @@ def test_a_flat_folder_is_split_by_name(flat):
 def test_limit_decodes_no_more_and_is_a_prefix(flat, monkeypatch):
     whole = Folder(path=str(flat))
     decoded = []
-    monkeypatch.setattr("gannet.data.folder.decode", lambda *a: decoded.append(a) or images.decode(*a))
+    monkeypatch.setattr("gannet.data.survey.decode", lambda *a: decoded.append(a) or images.decode(*a))
     part = Folder(path=str(flat), limit=5)
     assert values(part, "train") == values(whole, "train")[:5]
     assert values(part, "test") == values(whole, "test")
@@ -317,6 +317,42 @@ def test_archives_are_read_in_place_and_hostile_ones_refused(flat, tmp_path, mon
     for path in (good, flat):
         with pytest.raises(DataError, match="over 50"):
             Folder(path=str(path))
+
+
+def test_encrypted_and_repeated_names_in_an_archive_are_refused(flat, tmp_path):
+    path = tmp_path / "odd.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(flat.iterdir()):
+            archive.write(file, file.name)
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            archive.write(flat / "01.png", "00.png")
+    with pytest.raises(DataError, match=r"1 unreadable file, 00\.png \(the name comes twice\)"):
+        Folder(path=str(path))
+    locked = bytearray(path.read_bytes())
+    locked[locked.rindex(b"PK\1\2") + 8] |= 1  # the flag of the last entry in the directory
+    path.write_bytes(locked)
+    with pytest.raises(DataError, match=r"00\.png \(encrypted\)"):
+        Folder(path=str(path))
+
+
+def test_a_file_that_goes_after_the_scan_is_named_or_skipped(flat, monkeypatch):
+    from gannet.data.survey import Survey
+
+    check = Survey.check_splits
+
+    def goes(survey):
+        check(survey)
+        (flat / "03.png").unlink(missing_ok=True)
+        put(flat / "04.png", 4, size=(9, 9))
+
+    monkeypatch.setattr(Survey, "check_splits", goes)
+    with pytest.raises(DataError, match=r"2 unreadable files, .*04\.png \(changed while it was read\)"):
+        Folder(path=str(flat))
+    put(flat / "03.png", 3)
+    put(flat / "04.png", 4)
+    with pytest.warns(UserWarning, match="skipped 2 unreadable files"):
+        source = Folder(path=str(flat), on_bad="skip")
+    assert sorted(values(source, "train") + values(source, "test")) == [*range(3), *range(5, 20)]
 
 
 def test_more_pixels_than_memory_are_refused_before_decoding(flat, monkeypatch):

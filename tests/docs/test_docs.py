@@ -159,7 +159,7 @@ OTHERS = (r"\. \.venv/bin/activate", r"python3 -m venv \.venv", r"\.venv/bin/pip
 
 def commands(text: str) -> list[str]:
     """Lines of shell blocks, and commands of ours in the text that have no word in capitals to fill in."""
-    inline = [c for c in re.findall(r"`(gannet [^`]+)`", text) if not re.search(r"\b(PRESET|RUN|KIND)\b|…", c)]
+    inline = [c for c in re.findall(r"`(gannet [^`]+)`", text) if not re.search(r"\b(PRESET|RUN|KIND|FILE)\b|…", c)]
     return [line for block in blocks(text, "sh") for line in block.splitlines()] + inline
 
 
@@ -331,5 +331,10 @@ def test_the_plain_example_scores_as_the_engine_does():
     with torch.no_grad():
         for ours, theirs in zip(module.parameters(), mine.parameters(), strict=True):
             theirs.copy_(ours)
+        # The example flattens channels first, the engine's networks channels last.
+        weights = module.head.linear.weight
+        *_, (_, linear) = [(n, m) for n, m in mine.named_modules() if isinstance(m, torch.nn.Linear)]
+        channels = module.stages[-1].conv.out_channels
+        linear.weight.copy_(weights.view(-1, channels).t().reshape(1, -1))
     x = torch.randn(5, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(mine(x), module(x).per_sample())
