@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 export MPLCONFIGDIR := $(CURDIR)/.venv/matplotlib
 
-.PHONY: help demo test bench lint faults mutants clean
+.PHONY: help demo test bench bench-quality bench-results lint faults mutants clean
 
 help:
 	@echo "make demo     install and train a generator of handwritten digits, about two minutes"
@@ -12,7 +12,7 @@ help:
 	@echo "make lint     ruff and mypy"
 	@echo "make faults   hundreds of kills, bit flips and full disks"
 	@echo "make mutants  break the losses on purpose and see every edit caught"
-	@echo "make bench    speed beside the plain tutorial loop"
+	@echo "make bench    speed beside the plain tutorial loop, and what all else costs; make bench-quality, bench-results"
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -43,8 +43,14 @@ mutants: .venv/tested
 	OMP_NUM_THREADS=1 $(BIN)/python tools/mutants.py
 
 bench: .venv/installed
-	$(BIN)/python benchmarks/throughput.py
-	$(BIN)/python benchmarks/overhead.py
+	for name in throughput overhead sampling metrics shards; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+# Two long ones: three quarters of an hour, and four to five hours. Both go on where they were stopped.
+bench-quality: .venv/installed
+	$(BIN)/python benchmarks/time_to_quality.py
+
+bench-results: .venv/installed
+	$(BIN)/gannet bench results
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -38,7 +38,7 @@ from gannet.latent import sampling
 from gannet.metrics.evaluator import Evaluator
 
 QUICK, LOOP = 300, 600
-MARKS = {"quick": (15, 20, 30, 40, 50, 60, 90, 120, 180, 240, 300), "loop": (60, 120, 180, 300, 600)}
+MARKS = {"quick": (15, *range(20, 80, 5), 80, 90, 120, 180, 240, 300), "loop": (60, 120, 180, 300, 600)}
 PICTURE = 60
 Made = Callable[[int, int], Tensor]
 FASTER, CLOSER = 8.0, 0.35

@@ -2,7 +2,7 @@
 
 It is the preset `quick` without labels, written out by hand, so that the engine can be held against it:
 
-    python examples/minimal.py --steps 1500 --out digits.png
+    python examples/minimal.py --steps 3000 --out digits.png
     gannet train quick data=digits task.labels=ignore stop.samples=96000
 
     L_D = sp(D(G(z)) − D(x)) + γ/2·|∇D(x)|² + γ/2·|∇D(G(z))|²      sp(u) = log(1 + eᵘ)
@@ -22,7 +22,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn.functional import pad, softplus
 
-BATCH, LATENT = 64, 64
+BATCH, LATENT = 32, 64
 LAZY = 8  # the penalty is taken on every 8th step and counts 8 times
 RATE, BETAS = 1e-3, (0.0, 0.99)
 HALFLIFE, RAMP = 45_000, 0.1  # of the moving average, in samples; and as a share of the samples seen
@@ -122,7 +122,7 @@ def save(g: nn.Module, path: str) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default="digits.png")
     options = parser.parse_args()

@@ -47,6 +47,10 @@ def evaluate(
         str | None,
         typer.Option("--reference", metavar="FILE", help="Keep the reals' features in FILE.safetensors for next time."),
     ] = None,
+    ranking: Annotated[
+        str | None,
+        typer.Option("--ranking", metavar="FILE.png", help="A picture of the most and the least realistic samples."),
+    ] = None,
     plugin: Plugin = None,
 ) -> int:
     """Measure a run, or images, against reals: values with intervals, floors and protocols."""
@@ -56,7 +60,9 @@ def evaluate(
     api.load_plugins(tuple(plugin or ()))
     if out is not None:
         api.check_ending(out, (".json", ".txt"))
-    found = api.evaluate(run, ref, asked, n, seeds, which, extractor, Console(), reference)  # type: ignore[arg-type]
+    if ranking is not None:
+        api.check_ending(ranking, (".png",))
+    found = api.evaluate(run, ref, asked, n, seeds, which, extractor, Console(), reference, ranking)  # type: ignore[arg-type]
     if out is not None:
         found.save(out)
     _print(found.to_json() if as_json else str(found))
@@ -89,15 +95,15 @@ def compare(
 
 
 def convert(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="inception: the network of FID.")],
+    network: Annotated[str, typer.Argument(metavar="NETWORK", help="inception: the network of FID.")],
     file: Annotated[str, typer.Argument(metavar="FILE", help="pt_inception-2015-12-05-6726825d.pth")],
     out: Annotated[
         str | None, typer.Option("--out", metavar="FILE", show_default="the user's cache", help="Where to write it.")
     ] = None,
 ) -> int:
     """Turn published weights into safetensors, once, without running what is in them."""
-    if kind != "inception":
-        raise UsageError(unknown("kind of weights", kind, ["inception"]))
+    if network != "inception":
+        raise UsageError(unknown("network", network, ["inception"]))
     from gannet import api
 
     _print(f"wrote    {api.convert_inception(file, out)}")

@@ -28,6 +28,7 @@ from gannet.metrics.evaluator import CHUNK, REPORTED, Evaluator
 from gannet.metrics.intervals import DRAWS, Spread
 from gannet.metrics.naming import source_name
 from gannet.model import Model, load
+from gannet.ranking import picture_ranking
 from gannet.report import Column, Report, Row, Value
 
 Which = Literal["last", "best", "both"]
@@ -46,13 +47,15 @@ def evaluate(
     extractor: Spec | str | None = None,
     console: Console | None = None,
     kept: str | Path | None = None,
+    ranking: str | Path | None = None,
 ) -> Report:
     """Measure a run, a folder or zip of images, a `.npy` file or an array of samples against `n` reals.
 
     `ref` is "SOURCE:split" (`test` where the split is left out), a source, or a source and a split; a run is compared
     with the test rows of its own data by default. `metrics` and `extractor` are chosen by the data when left out. A run
     is sampled with `seeds` seeds, its last and its best checkpoint; files and arrays are one set, so they have none.
-    `kept` is a file for the reference's features, as `Evaluator` says.
+    `kept` is a file for the reference's features, as `Evaluator` says; `ranking` a picture to write, of the most and
+    the least realistic samples of the first checkpoint measured.
 
     Arrays are as `gannet sample` writes them: bytes N×H×W×C or points `[N, D]`. Raises `UsageError` for what cannot be
     asked, `DataError` for data that is missing or of another shape, `CheckpointError` for a checkpoint that is.
@@ -96,6 +99,9 @@ def evaluate(
             if one.said not in values:
                 values[one.said] = _measured(judge, one, seeds if one.seeds else 1, progress)
             found[one.name] = values[one.said]
+        if ranking is not None:
+            picture_ranking(judge, sets[0].generate(0), Path(ranking))
+            notes.append(f"{ranking}: the most realistic samples of {sets[0].name} above, the least below.")
         floor: dict[str, float] = {}
         if most_rows(source, split) >= judge.n:
             floor = judge.floor()

@@ -59,7 +59,7 @@ def of_run(name: str, model: Model, labels: Callable[[], Tensor | None]) -> Fake
     drawn evenly, a rare class would count as an error."""
     task = model.task
     conditional = any(role.data.classes for role in task.roles.values())
-    given = model._conditions() if "given" in task.fields else None
+    given = model.conditions() if "given" in task.fields else None
     dtype = torch.float64 if model.experiment.precision == "fp64" else torch.float32
 
     def made(draw: Draw, count: int, start: int) -> Tensor:
@@ -149,7 +149,7 @@ def check_shape(name: str, found: DataSpec, wanted: DataSpec, reference: str) ->
     if (found.kind, wanted.kind) == ("image", "image"):
         mend = "Give both one size, as in --ref 'mnist(size=32):test'."
         if found.shape[1:] == wanted.shape[1:]:
-            mend = f"Convert the samples to {wanted.shape[0]}, or choose a reference with {found.shape[0]} channels."
+            mend = f"Convert the samples to {wanted.shape[0]} channels, or choose a reference with {found.shape[0]}."
     raise DataError(f"the samples of {name} are {shapes[0]}, those of the reference {reference} {shapes[1]}. {mend}")
 
 

@@ -35,10 +35,10 @@ class Model:
     def tensor(self, n: int = 64, seed: int = 0, label: int | str | None = None, truncation: float = 1.0) -> Tensor:
         """`n` samples `[n, *shape]` as floats in the range of the data."""
         index = sampling.label_index(label, self.data)
-        given = self._conditions() if "given" in self.task.fields else None
+        given = self.conditions() if "given" in self.task.fields else None
         return sampling.sample(self.task, n, seed, index, truncation, given, dtype=_dtype(self.experiment))
 
-    def _conditions(self) -> Callable[[range], Tensor]:
+    def conditions(self) -> Callable[[range], Tensor]:
         """Held-out conditions for a translator, by position, over and over."""
         source: Source = registry.SOURCES.build(self.experiment.data, where="data")
         split = source.split("test")

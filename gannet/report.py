@@ -103,7 +103,7 @@ def check_ending(path: str | Path, allowed: tuple[str, ...]) -> Path:
     """`path`, if it has one of the endings. Raises `UsageError`."""
     path = Path(path)
     if path.suffix.lower() not in allowed:
-        raise UsageError(f"--out {path}: unknown ending '{path.suffix}'. Allowed: FILE{', FILE'.join(allowed)}.")
+        raise UsageError(f"{path}: unknown ending '{path.suffix}'. Allowed: FILE{', FILE'.join(allowed)}.")
     return path
 
 

@@ -23,7 +23,7 @@ Shape = tuple[int, int, int]
 Channels = Literal["auto", 1, 3, 4]
 OnBad = Literal["error", "skip"]
 FIRST = 5
-UNREADABLE = (BadImage, OSError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile)
+UNREADABLE = (BadImage, OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile)
 """What reading a file may raise; RuntimeError and zlib's error are zipfile's words for damaged entries."""
 
 

@@ -140,6 +140,18 @@ class Evaluator:
             found["steps"] = np.concatenate([self._steps(walk, *at) for at in self._chunks()])
         return found
 
+    def samples(self, generate: Generate) -> Tensor:
+        """The `n` samples themselves as they are judged, `[n, *shape]`."""
+        return torch.cat([self._checked(generate(*at), *at) for at in self._chunks()])
+
+    def reals(self, name: Literal["features", "samples", "probabilities"]) -> np.ndarray:
+        """What the extractor says of the reference rows, or the rows themselves, `[n, d]`."""
+        known = self._reference[0]
+        if name in known:
+            return known[name]
+        rows = self._taken(self.rows, self._order(self.split)[: self.n])
+        return self._arrays(rows, {name})[name]
+
     def measure(self, fakes: Arrays) -> dict[str, float]:
         """Every metric of what was read of some fakes. Raises `DataError` for one that has no finite value."""
         return {key: self._value(key, *self._sides(metric, fakes)) for key, metric in self.metrics.items()}
@@ -206,7 +218,7 @@ class Evaluator:
         """What the metrics read of the reference rows, and their labels."""
         labels: list[Tensor] = []
         chunks = self._taken(self.rows, self._order(self.split)[: self.n], labels)
-        if self.kept is None or not any(metric.reads == "features" for metric in self.metrics.values()):
+        if self.kept is None or "features" not in self._reads:
             found = self._arrays(chunks)
         else:
             protocol = f"{self.extractor.protocol},{self._rows_of_reference()}"
@@ -214,7 +226,7 @@ class Evaluator:
                 features = load_reference(self.kept, protocol).features
                 if features is None:
                     raise UsageError(f"{self.kept} holds no features, only their moments. Save the reference again.")
-                found = {**self._arrays(chunks, without="features"), "features": features}
+                found = {**self._arrays(chunks, self._reads - {"features"}), "features": features}
             else:
                 found = self._arrays(chunks)
                 save_reference(self.kept, Reference.of(found["features"]), protocol)
@@ -244,14 +256,19 @@ class Evaluator:
                 labels.append(batch["y"])
             yield batch["x"].float()
 
-    def _arrays(self, chunks: Iterable[Tensor], without: str = "") -> Arrays:
+    @property
+    def _reads(self) -> set[str]:
+        """What the metrics read of a set of samples."""
+        return {str(metric.reads) for metric in self.metrics.values()} - {"steps"}
+
+    def _arrays(self, chunks: Iterable[Tensor], reads: set[str] | None = None) -> Arrays:
         """What the metrics read of samples `[b, *shape]` that come in chunks, each `[n, d]`, no more than is wanted."""
         makers: dict[str, Callable[[Tensor], Tensor | None]] = {
             "samples": lambda part: part.flatten(1),
             "features": self.extractor.features,
             "probabilities": self.extractor.probabilities,
         }
-        wanted = {metric.reads for metric in self.metrics.values()} - {"steps", without}
+        wanted = self._reads if reads is None else reads
         found: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
         with torch.no_grad():
             for part in chunks:

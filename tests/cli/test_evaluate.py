@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import gannet
@@ -228,3 +229,23 @@ def test_an_interruption_ends_with_130_and_writes_nothing(tmp_path, monkeypatch,
     assert main(["evaluate", "0001-gan-digits", "--out", str(tmp_path / "r.json"), *FEW]) == 130
     assert capsys.readouterr().out == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_ranking_shows_what_looks_real_above_what_does_not(tmp_path, monkeypatch):
+    rows = SOURCES.build("digits").split("train").take(torch.arange(32))["x"]
+    digits = ((rows + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    noise = np.random.default_rng(0).integers(0, 256, digits.shape, np.uint8)
+    drawn = []
+    monkeypatch.setattr("gannet.ranking.save_samples", lambda samples, out: drawn.append(samples))
+    mixed = np.concatenate([noise, digits])
+    found = api.evaluate(mixed, "digits:test", ["precision"], n=64, ranking=tmp_path / "r.png")
+    real = {image.tobytes() for image in digits}
+    above = sum(image.tobytes() in real for image in drawn[0][:32])
+    assert above >= 24, above  # chance is 16 ± 2; a few odd digits lie outside every ball
+    assert sorted(image.tobytes() for image in drawn[0]) == sorted(image.tobytes() for image in mixed)
+    assert any("most realistic" in note for note in found.notes)
+    with pytest.raises(UsageError, match="a ranking shows 64 images or more"):
+        api.evaluate(mixed, "digits:test", ["precision"], n=63, ranking=tmp_path / "r.png")
+    points = np.random.default_rng(0).normal(size=(100, 2)).astype(np.float32)
+    with pytest.raises(UsageError, match="a ranking shows 64 images"):
+        api.evaluate(points, "points:test", ["precision"], n=100, ranking=tmp_path / "r.png")

@@ -335,6 +335,19 @@ def test_encrypted_and_repeated_names_in_an_archive_are_refused(flat, tmp_path):
         Folder(path=str(path))
 
 
+def test_an_entry_that_runs_past_the_end_of_its_archive_is_named(flat, tmp_path):
+    path = tmp_path / "short.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(flat.iterdir()):
+            archive.write(file, file.name)
+    data = bytearray(path.read_bytes())
+    directory = data.rindex(b"PK\1\2")  # of the last entry: its sizes stand 20 and 24 bytes on
+    data[directory + 20 : directory + 28] = struct.pack("<LL", 10**6, 10**6)
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="1 unreadable file"):
+        Folder(path=str(path))
+
+
 def test_a_file_that_goes_after_the_scan_is_named_or_skipped(flat, monkeypatch):
     from gannet.data.survey import Survey
 

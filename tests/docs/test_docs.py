@@ -307,7 +307,7 @@ def test_the_plain_example_trains_and_draws_without_us(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "grid.png").stat().st_size > 1000
-    assert "576 samples" in done.stdout
+    assert "288 samples" in done.stdout
 
 
 def test_the_plain_example_is_the_preset_quick():
