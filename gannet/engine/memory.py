@@ -12,8 +12,8 @@ TRIM, TOP_PAD, MMAP = -1, -2, -3
 def keep_freed_memory() -> None:
     """Tell the C library to keep freed memory; does nothing where it is not glibc.
 
-    At its defaults every step returns tens of megabytes and asks for them anew, thousands of page faults and a tenth
-    of the step of a small network. What the process holds at most does not change. Blocks over 32 MiB, the largest
+    At its defaults every step returns tens of megabytes and asks for them anew, thousands of page faults and some
+    7 % of the step of a small network. What the process holds at most does not change. Blocks over 32 MiB, the largest
     value that is accepted, still come and go by themselves.
     """
     with contextlib.suppress(OSError, AttributeError):

@@ -33,8 +33,20 @@ Card = dict[str, Any]
 # ------------------------------------------------------------------------------------------------------- shipped
 
 
+class _Network(Extractor):
+    """Features and class probabilities of a classifier, whose features are what comes before its last layer."""
+
+    network: Any
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.network(x)
+
+    def probabilities(self, x: Tensor) -> Tensor:
+        return self.network.logits(x).softmax(1)
+
+
 @EXTRACTORS.register("digits-classifier")
-class DigitsClassifier(Extractor):
+class DigitsClassifier(_Network):
     """The 64 last features, and the class probabilities, of a small classifier trained on the embedded 8×8 digits.
 
     Its weights ship with the package, beside a card with their SHA-256, accuracy and the command that made them.
@@ -53,12 +65,6 @@ class DigitsClassifier(Extractor):
         content, card = load_checked(WEIGHTS / "digits-classifier.safetensors", REINSTALL)
         self.sha256 = card["sha256"]
         self.network = filled(DigitsNetwork(), content, "digits-classifier", REINSTALL)
-
-    def features(self, x: Tensor) -> Tensor:
-        return self.network(x)
-
-    def probabilities(self, x: Tensor) -> Tensor:
-        return self.network.logits(x).softmax(1)
 
     @property
     def protocol(self) -> str:
@@ -114,7 +120,7 @@ class MnistClassifier(Extractor):
 
 
 @EXTRACTORS.register("classifier")
-class Classifier(Extractor):
+class Classifier(_Network):
     """The 64 last features, and the class probabilities, of a small classifier trained on the source's own classes.
 
     `path` is a file made by `train_classifier`; without it, one is trained on the training rows at the first use (up to
@@ -131,12 +137,6 @@ class Classifier(Extractor):
         self.network, card = load_classifier(Path(path).expanduser() if path else _cached(source))
         _check_card(card, source.spec)
         self.sha256: str = card["sha256"]
-
-    def features(self, x: Tensor) -> Tensor:
-        return self.network(x)
-
-    def probabilities(self, x: Tensor) -> Tensor:
-        return self.network.logits(x).softmax(1)
 
     @property
     def protocol(self) -> str:

@@ -2,7 +2,7 @@
 
 The step from features to an image (a generator's last layer, and the gradient that a discriminator's first layer gives
 its input) has so few output channels that a blocked kernel leaves most of its lanes empty. As one matrix product whose
-results are added where they overlap, it takes a quarter to a seventh of the time at one channel.
+results are added where they overlap, it takes a third to a seventh of the time at one channel.
 """
 
 from __future__ import annotations
