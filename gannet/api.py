@@ -14,7 +14,7 @@ from gannet.core import registry
 from gannet.core.errors import GannetError, UsageError, unknown
 from gannet.core.experiment import data_shorthand
 from gannet.core.overrides import resolve
-from gannet.core.presets import preset_names, preset_text
+from gannet.core.presets import paper_sizes, preset_names, preset_text
 from gannet.data.inspect import inspect as inspect_data
 from gannet.data.pack import pack
 from gannet.engine import distributed
@@ -30,6 +30,7 @@ from gannet.training import (
     load_plugins,
     make_scorer,
     memory_errors,
+    planned,
     resume,
     set_threads,
     startable,
@@ -66,6 +67,8 @@ KINDS: dict[str, tuple[registry.Registry[Any], ...]] = {
     "regularizers": (registry.REGULARIZERS,),
     "constraints": (registry.CONSTRAINTS,),
     "augment": (registry.AUGMENTATIONS,),
+    "opponents": (registry.OPPONENTS,),
+    "controllers": (registry.CONTROLLERS,),
     "optimisers": (registry.OPTIMISERS,),
     "data": (registry.SOURCES,),
     "metrics": (registry.METRICS,),
@@ -76,7 +79,7 @@ KINDS: dict[str, tuple[registry.Registry[Any], ...]] = {
 def catalog(kind: str) -> list[tuple[str, str]]:
     """Names and one-line descriptions of every part of a kind: presets, tasks, networks, objectives …"""
     if kind == "presets":
-        return [(n, preset_text(n).split("\n")[0].lstrip("# ")) for n in preset_names()]
+        return [(n, preset_text(n).split("\n")[0].lstrip("# ")) for n in (*preset_names(), *paper_sizes())]
     if kind not in KINDS:
         raise UsageError(unknown("list", kind, ["presets", *KINDS]))
     rows = []
@@ -92,11 +95,13 @@ def explain(preset: str, overrides: Overrides = (), plugins: tuple[str, ...] = (
     """What an experiment is: players, equations, schedules and every value with its origin. Nothing is trained."""
     load_plugins(plugins)
     resolved = resolve(preset, overrides)
+    resolved, _, chosen = planned(resolved, measure=False)
     # On the meta device networks have shapes and no numbers: counting a large one's parameters costs nothing.
     game = assemble(resolved.experiment.model_copy(update={"device": "meta"}))
     comments = [line.lstrip("# ") for line in preset_text(preset).splitlines() if line.startswith("#")]
     sections = {
         "": [preset, *(f"  {line}" for line in comments), *describe.composition(game)],
+        **({"what the auto-pilot chose, without measuring": chosen.reasons} if chosen.reasons else {}),
         "the game": describe.equations(game),
         "schedules": describe.schedules(game),
         "values": describe.values(resolved, game),
@@ -114,11 +119,12 @@ def dry_run(
     and where it would write. Nothing is written; whatever `train` would refuse is refused."""
     load_plugins(plugins)
     resolved = resolve(preset, overrides)
-    experiment = resolved.experiment
-    set_threads(experiment)
-    distributed.join(pick_device(experiment.device))
-    with memory_errors(experiment):
-        game = assemble(experiment)
+    set_threads(resolved.experiment)
+    distributed.join(pick_device(resolved.experiment.device))
+    with memory_errors(resolved.experiment):
+        resolved, source, _ = planned(resolved)
+        experiment = resolved.experiment
+        game = assemble(experiment, source)
         startable(game)
         make_scorer(game)
         where = describe.destination(experiment, run)

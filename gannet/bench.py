@@ -30,7 +30,7 @@ from gannet.core.experiment import Experiment
 from gannet.core.overrides import resolve
 from gannet.core.presets import preset_names
 from gannet.core.random import Draw, installed
-from gannet.core.registry import SOURCES
+from gannet.core.registry import SOURCES, TASKS
 from gannet.engine.pictures import write
 from gannet.engine.run import Run, write_text_atomic
 from gannet.metrics.evaluator import Evaluator
@@ -122,9 +122,9 @@ def plan(
 
 
 def image_presets() -> list[str]:
-    """Presets that make images of any source: synthesis, with no data of their own."""
+    """Presets that make images of any source, with no data of their own."""
     found = [(name, resolve(name).experiment) for name in preset_names()]
-    return [n for n, e in found if e.task.name == "synthesis" and e.data == Experiment().data]
+    return [n for n, e in found if TASKS.get(e.task.name).fields == ("x",) and e.data == Experiment().data]
 
 
 def entries(cells: Iterable[Cell], out: str | Path = OUT) -> list[Entry]:

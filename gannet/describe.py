@@ -45,11 +45,14 @@ def parts(game: Game) -> Parts:
     found: Parts = {"task": (experiment.task, registry.TASKS), "data": (experiment.data, registry.SOURCES)}
     for role in game.task.roles.values():
         found[role.setting] = (getattr(experiment, role.setting), registry.NETWORKS[role.kind])
-    found["objective"] = (experiment.objective, registry.OBJECTIVES)
+    if game.discriminators:
+        found["objective"] = (experiment.objective, registry.OBJECTIVES)
+        found["opponent"] = (experiment.opponent, registry.OPPONENTS)
     for key, kind in (
         ("regularizers", registry.REGULARIZERS),
         ("constraints", registry.CONSTRAINTS),
         ("augment", registry.AUGMENTATIONS),
+        ("controllers", registry.CONTROLLERS),
     ):
         found |= {f"{key}.{name}": (spec, kind) for name, spec in getattr(experiment, key).items()}
     for player in game.players:
@@ -125,7 +128,7 @@ def equations(game: Game) -> list[str]:
     lines = []
     for path, (spec, kind) in parts(game).items():
         key = path.partition(".")[0]
-        if key in ("task", "objective", "regularizers", "constraints", "augment"):
+        if key in ("task", "objective", "opponent", "regularizers", "constraints", "augment", "controllers"):
             lines += [f"{path}: {spec}{_role(key, path.partition('.')[2], game)}"]
             lines += [f"    {line}".rstrip() for line in (inspect.getdoc(kind.get(spec.name)) or "").splitlines()]
     return lines
@@ -138,7 +141,11 @@ def _role(key: str, name: str, game: Game) -> str:
         return f" — added{lazy} to the loss of the {term.side}"
     if key == "constraints":
         return f" — applied after each step of the {game.constraints[name].side}"
-    return {"augment": " — what the discriminator sees its inputs through"}.get(key, "")
+    return {
+        "augment": " — what the discriminator sees its inputs through",
+        "opponent": " — who judges the generator in its turn",
+        "controllers": " — watches the log and moves one setting",
+    }.get(key, "")
 
 
 def schedules(game: Game) -> list[str]:

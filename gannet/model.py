@@ -34,7 +34,7 @@ class Model:
 
     def tensor(self, n: int = 64, seed: int = 0, label: int | str | None = None, truncation: float = 1.0) -> Tensor:
         """`n` samples `[n, *shape]` as floats in the range of the data."""
-        index = sampling.label_index(label, self.data)
+        index = sampling.label_index(label, self.task, self.data)
         given = self.conditions() if "given" in self.task.fields else None
         return sampling.sample(self.task, n, seed, index, truncation, given, dtype=_dtype(self.experiment))
 
@@ -88,6 +88,10 @@ def sample(
     `out` to a grid, or for what is no image an array, among the samples of the run."""
     model = load(run, which)
     if out is None:
-        name = f"seed-{seed}" if label is None else f"seed-{seed}-class-{sampling.label_index(label, model.data)}"
+        name = (
+            f"seed-{seed}"
+            if label is None
+            else f"seed-{seed}-class-{sampling.label_index(label, model.task, model.data)}"
+        )
         out = model.run.samples / (name + (".png" if model.data.kind == "image" else ".npy"))
     return save_samples(model.sample(n, seed, label, truncation), out)

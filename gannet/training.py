@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from gannet.core import world
+from gannet import autopilot
+from gannet.core import registry, world
 from gannet.core.errors import DataError, ResourceError, UsageError
 from gannet.core.experiment import Experiment
 from gannet.core.overrides import Resolved, resolve, split_overrides
@@ -62,10 +63,11 @@ def start(
     source: Source | None,
     modules: dict[str, nn.Module] | None,
 ) -> tuple[Run, Outcome]:
-    experiment = resolved.experiment
-    set_threads(experiment)
-    distributed.join(pick_device(experiment.device))
-    with memory_errors(experiment):
+    set_threads(resolved.experiment)
+    distributed.join(pick_device(resolved.experiment.device))
+    with memory_errors(resolved.experiment):
+        resolved, source, chosen = planned(resolved, source)
+        experiment = resolved.experiment
         game = assemble(experiment, source, modules)
         startable(game)
         distributed.agree(
@@ -86,7 +88,23 @@ def start(
                 write_text_atomic(opened.experiment, resolved.to_yaml())
                 _describe(opened, game, scorer, plugins)
             trainer = Trainer(game, found, console, scorer, _loggers(experiment, opened, 0))
+            trainer.seconds = chosen.seconds
+            for reason in chosen.reasons:
+                trainer.note(reason, "plan")
             return found, trainer.fit()
+
+
+def planned(
+    resolved: Resolved, source: Source | None = None, measure: bool = True
+) -> tuple[Resolved, Source | None, autopilot.Plan]:
+    """What the auto-pilot makes of an experiment that asks for it, on its source, with what it chose; any other
+    experiment as it is."""
+    if not autopilot.wanted(resolved):
+        return resolved, source, autopilot.Plan()
+    if source is None:
+        source = registry.SOURCES.build(resolved.experiment.data, where="data")
+    resolved, chosen = autopilot.plan(resolved, source, measure)
+    return resolved, source, chosen
 
 
 def resume(

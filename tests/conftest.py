@@ -42,11 +42,18 @@ def tiny() -> Callable[..., dict[str, Any]]:
         given = {k.replace("__", "."): v for k, v in more.items()}
         parts = {k: v for k, v in given.items() if k in ("data", "generator", "discriminator")}
         experiment = resolve(preset, parts).experiment
+        if str(experiment.data.args.get("path", "")).startswith("./"):  # a folder of somebody's own
+            parts["data"] = "digits"
+            experiment = resolve(preset, parts).experiment
         found: dict[str, Any] = {**parts, "batch": BATCH, "evaluate.metrics": [], "stop.minutes": None}
         for key in ("generator", "discriminator"):
             found |= {f"{key}.{k}": v for k, v in SMALL.items() if k in _options(experiment, key)}
         if preset == "gan" and "generator" not in parts:
             found["generator.norm"] = "none"  # the tests' smallest game, in which rows do not touch one another
+        if "latent" in registry.TASKS.options(experiment.task.name):
+            found["task.latent"] = SMALL["latent"]
+        if experiment.task.name == "infogan":
+            found |= {"task.categories": [2], "task.continuous": 1}
         if "limit" in _options(experiment, "data"):
             found["data.limit"] = 64
         samples = steps * BATCH * repeats(experiment)

@@ -27,7 +27,8 @@ ALLOWED = {
     **{room: {"core"} for room in ROOMS},
     "tasks": {"core", "losses.reconstruction"},
     "describe": {"core", *ROOMS},
-    "training": {"core", *ROOMS},
+    "autopilot": {"core", *ROOMS},
+    "training": {"autopilot", "core", *ROOMS},
     "model": {"core", *ROOMS},
     "gan": {"core", "model", "training", *ROOMS},
     "bench_cell": {"core"},
@@ -315,5 +316,5 @@ def test_a_preset_says_what_it_is_resolves_and_assembles(name, tiny):
     assert any(line.startswith(f"# Command: gannet train {name}") for line in lines)
     assert resolve(name).experiment.preset == name
     game = assemble(resolve(name, tiny(name)).experiment)
-    assert set(game.players) == {"discriminator", "generator"}
+    assert set(game.players) == {"generator"} | ({"discriminator"} if game.discriminators else set())
     assert all(count > 0 for count in game.parameter_counts().values())

@@ -12,6 +12,7 @@ from gannet.core.errors import UsageError
 from gannet.core.parts import Augmentation
 from gannet.core.random import Draw
 from gannet.core.registry import AUGMENTATIONS
+from gannet.core.schedule import Constant, Schedule
 
 Change = Literal["color", "translation", "cutout"]
 
@@ -28,28 +29,39 @@ class DiffAugment(Augmentation):
     - translation: a shift of up to 1/8 of height and of width, whole pixels, filled with 0.
     - cutout: a rectangle of half the height and half the width, anywhere, is set to 0.
 
-    policy: any of the three; they are applied in this order. Any size and number of channels. Samples that are not
-    images are a `UsageError`.
+    policy: any of the three; they are applied in this order. amount: the share of samples that are changed, 0 … 1; the
+    others pass as they are. Any size and number of channels. Samples that are not images are a `UsageError`.
     """
 
-    def __init__(self, *, policy: tuple[Change, ...] = ("color", "translation", "cutout"), sync: bool = False):
-        super().__init__()
+    def __init__(
+        self,
+        *,
+        policy: tuple[Change, ...] = ("color", "translation", "cutout"),
+        amount: Schedule = Constant(1.0),  # noqa: B008  frozen
+        sync: bool = False,
+    ):
+        super().__init__(amount, sync)
         self.policy = policy
-        self.sync = sync
 
-    def forward(self, x: Tensor, draw: Draw) -> Tensor:
+    def forward(self, x: Tensor, draw: Draw, amount: float = 1.0) -> Tensor:
         if x.dim() != 4:
             raise UsageError(
                 f"diffaugment changes images [B, C, H, W], got samples of shape {tuple(x.shape[1:])}. "
                 f"Use augment=none or augment=noise with this data."
             )
+        if amount <= 0:
+            return x
+        changed = x
         if "color" in self.policy:
-            x = self._color(x, draw)
+            changed = self._color(changed, draw)
         if "translation" in self.policy:
-            x = self._translation(x, draw)
+            changed = self._translation(changed, draw)
         if "cutout" in self.policy:
-            x = self._cutout(x, draw)
-        return x
+            changed = self._cutout(changed, draw)
+        if amount >= 1:
+            return changed
+        chosen = numbers(draw.child("chosen"), x, "uniform", 1, 1, 1, sync=self.sync) < amount
+        return torch.where(chosen, changed, x)
 
     def _color(self, x: Tensor, draw: Draw) -> Tensor:
         brightness, saturation, contrast = numbers(draw, x, "uniform", 3, 1, 1, 1, sync=self.sync).unbind(1)

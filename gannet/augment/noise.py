@@ -6,27 +6,26 @@ from typing import Literal
 
 from torch import Tensor
 
-from gannet.core.errors import UsageError
 from gannet.core.parts import Augmentation
 from gannet.core.random import Draw
 from gannet.core.registry import AUGMENTATIONS
+from gannet.core.schedule import Constant, Schedule, not_negative
 
 
 @AUGMENTATIONS.register("noise")
 class Noise(Augmentation):
-    """x + std·n, n ~ N(0, I), at every number of every sample; Sønderby et al. 2017. Any shape `[B, …]`."""
+    """x + std·n, n ~ N(0, I), at every number of every sample; Sønderby et al. 2017. Any shape `[B, …]`.
 
-    def __init__(self, *, std: float = 0.1, sync: bool = False):
-        super().__init__()
-        if not std >= 0:
-            raise UsageError(
-                f"std={std:g} is out of range. It is a standard deviation in units of the data: 0 or more."
-            )
-        self.std = std
-        self.sync = sync
+    `std` is in units of the data, where pixels span 2; instance noise usually fades, as in std=linear(0.5, 0).
+    """
 
-    def forward(self, x: Tensor, draw: Draw) -> Tensor:
-        return x + self.std * numbers(draw, x, "normal", *x.shape[1:], sync=self.sync)
+    images_only = False
+
+    def __init__(self, *, std: Schedule = Constant(0.1), sync: bool = False):  # noqa: B008  frozen
+        super().__init__(not_negative(std, "std"), sync)
+
+    def forward(self, x: Tensor, draw: Draw, amount: float = 1.0) -> Tensor:
+        return x + amount * numbers(draw, x, "normal", *x.shape[1:], sync=self.sync)
 
 
 def numbers(draw: Draw, x: Tensor, kind: Literal["normal", "uniform", "integers"], *shape: int, sync: bool) -> Tensor:

@@ -101,11 +101,13 @@ class Ema(Section):
 
 
 class Turns(Section):
-    """How one player moves: `repeats` turns a step, from `start` until `until` (shares of the run or samples)."""
+    """How one player moves: `repeats` turns a step, from `start` until `until` (shares of the run or samples), all but
+    the parameters whose names begin with one of `frozen`."""
 
     repeats: int | None = Field(None, ge=1, le=1000)
     start: Extent = 0
     until: Extent = "100%"
+    frozen: list[str] = []
 
 
 class Evaluate(Section):
@@ -138,10 +140,13 @@ class Experiment(Section):
     data: PartSpec = Spec("digits")
     generator: PartSpec = Spec("dcgan")
     discriminator: PartSpec = Spec("dcgan")
+    encoder: PartSpec = Spec("dcgan")
     objective: PartSpec = Spec("nonsaturating")
     regularizers: Parts = {}
     constraints: Parts = {}
     augment: Parts = {}
+    opponent: PartSpec = Spec("present")
+    controllers: Parts = {}
     optim: Parts = {}
     players: dict[str, Turns] = {}
     clip: dict[str, float] = {}
@@ -151,6 +156,7 @@ class Experiment(Section):
     ema: Ema = Ema()
     precision: Literal["fp32", "bf16", "fp64"] = "fp32"
     channels_last: bool = True
+    compile: bool = False
     device: str = "auto"
     threads: int | None = Field(None, ge=1, le=1024)
     seed: int = Field(0, ge=0, lt=2**63)

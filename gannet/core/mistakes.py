@@ -32,6 +32,7 @@ EXAMPLES = {
     "regularizers": "regularizers.r1=r1(weight=10), or only regularizers.r1.weight=10 where r1 is there",
     "constraints": "constraints.clip=clip(limit=0.01)",
     "augment": "augment=diffaugment",
+    "controllers": "controllers=[steer-penalty, steer-rate]",
     "threads": "threads=2",
 }
 """The right form of whatever has no telling default."""

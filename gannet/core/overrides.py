@@ -68,6 +68,19 @@ def resolve(preset: str, overrides: Mapping[str, Any] | list[str] = (), origin: 
     return validate(tree, origins, problems)
 
 
+def amend(resolved: Resolved, values: Mapping[str, Any], origin: str) -> Resolved:
+    """The experiment with further `values` at the paths that only its preset or the defaults have set: what a person
+    asked for stays."""
+    tree, origins = resolved.experiment.canonical(), dict(resolved.origins)
+    problems: list[str] = []
+    own = {f"preset {resolved.experiment.preset}", "default"}
+    for path, value in values.items():
+        below = {o for p, o in origins.items() if p.startswith(path + ".")}
+        if {resolved.origin(path), *below} <= own:
+            _assign(tree, path, value, origin, origins, problems)
+    return validate(tree, origins, problems)
+
+
 def split_overrides(overrides: Mapping[str, Any] | list[str], problems: list[str]) -> list[tuple[str, Any]]:
     """`["batch=32", …]` or `{"batch": 32}` as pairs; a word without "=" is a problem."""
     if isinstance(overrides, Mapping):
@@ -139,11 +152,9 @@ def _set(node: Any, keys: list[str], value: Any, path: str, origin: str) -> None
         hint = f" Did you mean: {', '.join(shown)}?" if shown else f" Allowed: {', '.join(names)}."
         raise UsageError(f"unknown key '{path}' ({origin}).{hint}")
     if not rest:
-        if isinstance(value, list) and head in ("regularizers", "constraints", "augment"):
+        if isinstance(value, list) and head in LISTS:
             value = as_parts(value)
-        node[head] = (
-            as_parts(value) if isinstance(value, Spec) and head in ("regularizers", "constraints", "augment") else value
-        )
+        node[head] = as_parts(value) if isinstance(value, Spec) and head in LISTS else value
         return
     child = node.get(head)
     if child is None and top and head in _DEFAULT_SPECS:
@@ -159,7 +170,7 @@ def _set(node: Any, keys: list[str], value: Any, path: str, origin: str) -> None
         child = {}
     if not isinstance(child, dict):
         raise UsageError(f"{path}: {head} has no parts to set ({origin}).")
-    if len(rest) > 1 and head in ("regularizers", "constraints", "augment") and rest[0] not in child:
+    if len(rest) > 1 and head in LISTS and rest[0] not in child:
         present = ", ".join(child) or "none"
         raise UsageError(
             f"{path}: there is no {head.removesuffix('s')} '{rest[0]}' in this experiment ({origin}). "
@@ -179,16 +190,21 @@ def _set_argument(spec: Spec, keys: list[str], value: Any, path: str, origin: st
     return spec.with_arg(keys[0], _set_argument(inner, keys[1:], value, path, origin))
 
 
+LISTS = ("regularizers", "constraints", "augment", "controllers")
+"""Keys that hold several parts, each by its name."""
 _DEFAULT_SPECS = {k: f.default for k, f in Experiment.model_fields.items() if isinstance(f.default, Spec)}
 _PART_REGISTRIES: dict[str, tuple[registry.Registry[Any], ...]] = {
     "task": (registry.TASKS,),
     "data": (registry.SOURCES,),
     "generator": (registry.GENERATORS, registry.TRANSLATORS),
     "discriminator": (registry.DISCRIMINATORS,),
+    "encoder": (registry.DISCRIMINATORS,),
     "objective": (registry.OBJECTIVES,),
     "regularizers": (registry.REGULARIZERS,),
     "constraints": (registry.CONSTRAINTS,),
     "augment": (registry.AUGMENTATIONS,),
+    "opponent": (registry.OPPONENTS,),
+    "controllers": (registry.CONTROLLERS,),
     "optim": (registry.OPTIMISERS,),
 }
 MEANT = {

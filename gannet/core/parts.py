@@ -6,8 +6,9 @@ Users set a part through the keyword-only arguments of its constructor, which st
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from typing import ClassVar, Literal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from gannet.core.errors import UsageError
 from gannet.core.random import Draw
 from gannet.core.round import Round
 from gannet.core.schedule import Schedule, not_negative
+from gannet.core.types import Batch, Clock, Verdict
 
 
 class Objective(ABC):
@@ -28,6 +30,10 @@ class Objective(ABC):
     wants_real: bool = False
     pairs_rows: bool = False
     """Row i of `real` is compared with row i of `fake`: both sides must have the same length and conditions."""
+
+    def at(self, clock: Clock) -> Objective:
+        """The objective as it stands at `clock`, its schedules read; itself where it has none."""
+        return self
 
     @abstractmethod
     def discriminator(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -57,6 +63,8 @@ class Regularizer(nn.Module):
     """What the engine must prepare: reals judged in the generator's turn, inputs that require gradients, features."""
     per_sample: bool = False
     """The term is meaningful only if no layer of the discriminator couples the batch (batch norm)."""
+    restrains: bool = False
+    """It holds the discriminator back: controllers of the penalty multiply its weight."""
     interpolates: bool = False
     """Points between real and fake rows are judged, so both sides of a row must share their condition."""
 
@@ -84,7 +92,16 @@ class RoundRegularizer(Regularizer, ABC):
 
 
 class WeightRegularizer(Regularizer, ABC):
-    """A term read from the parameters of the moving networks."""
+    """A term read from the parameters of the moving networks.
+
+    One that remembers weights makes its buffers in `watch` and moves them in `after_step`.
+    """
+
+    def watch(self, modules: list[nn.Module]) -> None:
+        """Called once, before training, with the networks of its side."""
+
+    def after_step(self, modules: list[nn.Module]) -> None:
+        """Called after every step of its side's optimiser, without a graph."""
 
     @abstractmethod
     def forward(self, modules: list[nn.Module]) -> Tensor:
@@ -102,16 +119,76 @@ class Constraint(ABC):
 
 
 class Augmentation(nn.Module, ABC):
-    """What the discriminator sees its inputs through: `[B, C, H, W]` to the same shape, differentiable twice.
+    """What the discriminator sees its inputs through: `[B, …]` to the same shape, differentiable twice.
 
-    With `sync`, real and fake rows of one index get the same transformation.
+    `amount` is its strength, a schedule that the engine reads and controllers may multiply: the standard deviation of
+    noise, the share of samples that are changed. With `sync`, real and fake rows of one index are changed alike.
     """
 
-    sync: bool = False
+    images_only: ClassVar[bool] = True
+
+    def __init__(self, amount: Schedule | float = 1.0, sync: bool = False):
+        super().__init__()
+        self.amount: Schedule = not_negative(amount, "amount")
+        self.sync = sync
 
     @abstractmethod
-    def forward(self, x: Tensor, draw: Draw) -> Tensor:
-        """Transform every row with its own numbers from `draw`."""
+    def forward(self, x: Tensor, draw: Draw, amount: float = 1.0) -> Tensor:
+        """Change every row with its own numbers from `draw`; at amount 0 nothing changes."""
+
+
+class Opponent(ABC):
+    """Which discriminator the generator's turn plays against: the one there is, or one some moves ahead.
+
+    `loss(judge)` is the discriminator's adversarial loss of this turn's reals and fakes when `judge(x, y, given)`
+    answers in its place, with a graph to the fakes. `ahead` returns what the generator's fakes are judged by.
+    `differentiates` says that the discriminator's own steps are differentiated, which no compiled network allows.
+    """
+
+    differentiates: bool = True
+
+    @abstractmethod
+    def ahead(self, module: nn.Module, loss: Callable[[Callable[..., Verdict]], Tensor]) -> Callable[..., Verdict]: ...
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a controller does: the new `factor` of its actuator, and the line a person reads; `since` is at how many
+    samples began what it saw."""
+
+    factor: float
+    text: str
+    since: float = 0.0
+
+
+class Controller(ABC):
+    """One signal and one actuator. It reads the log lines since the last decision and may move its factor.
+
+    | `actuator`         | the engine multiplies by its factor            |
+    |--------------------|------------------------------------------------|
+    | `penalty`          | the weight of every gradient penalty           |
+    | `augmentation`     | the amount of every augmentation               |
+    | `discriminator.lr` | the learning rate of players that discriminate |
+    | `rollback`         | the penalty, after a return to a snapshot      |
+
+    A controller keeps nothing between calls but its factor, so that a resumed run decides alike.
+    """
+
+    actuator: ClassVar[Literal["penalty", "augmentation", "discriminator.lr", "rollback"]]
+    start: float = 1.0
+    """The factor a run begins with."""
+
+    @abstractmethod
+    def decide(self, lines: list[Mapping[str, Any]], factor: float) -> Decision | None:
+        """The move after `lines`, oldest first, taken since any controller last moved; `None` to leave all alone."""
+
+
+class Referring(nn.Module, ABC):
+    """A module that keeps a fixed reference batch of training rows (reference batch norm)."""
+
+    @abstractmethod
+    def refer(self, batch: Batch) -> None:
+        """Called once, before training, with the first rows of the training order."""
 
 
 class Advancing(nn.Module, ABC):
@@ -169,8 +246,13 @@ class Extractor(ABC):
         """What a number taken in these features must carry: name, hash of the weights, resize."""
 
 
-def couples_batch(module: nn.Module) -> bool:
-    """Whether any layer lets one sample influence another's output (batch norm, minibatch statistics, packing)."""
+def couples_batch(module: nn.Module, weakly: bool = True) -> bool:
+    """Whether any layer lets one sample influence another's output (batch norm, minibatch statistics, packing).
+
+    Without `weakly`, layers do not count through which rows meet in one number alone (minibatch standard deviation): a
+    penalty on one sample's gradient is then still, nearly, one sample's, and StyleGAN2 has both."""
     return any(
-        isinstance(m, nn.modules.batchnorm._BatchNorm) or getattr(m, "couples_batch", False) for m in module.modules()
+        isinstance(m, nn.modules.batchnorm._BatchNorm)
+        or (getattr(m, "couples_batch", False) and (weakly or not getattr(m, "couples_weakly", False)))
+        for m in module.modules()
     )

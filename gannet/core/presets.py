@@ -53,18 +53,27 @@ def read_yaml(text: str, where: str) -> dict[str, Any]:
 
 
 PRESETS = Path(__file__).parent.parent / "presets"
+PAPER = PRESETS / "paper"
+"""Sizes of papers, for machines and data that are not everybody's."""
 
 
 def preset_names() -> list[str]:
+    """Presets that train anywhere."""
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def paper_sizes() -> list[str]:
+    """Presets of the size and on the data of a paper."""
+    return sorted(path.stem for path in PAPER.glob("*.yaml"))
 
 
 def preset_text(name: str) -> str:
     """The YAML of a shipped preset, or of an experiment file when `name` ends in .yaml."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else PRESETS / f"{name}.yaml"
-    if name.endswith((".yaml", ".yml")) or name in preset_names():
+    folder = PAPER if name in paper_sizes() else PRESETS
+    path = Path(name) if name.endswith((".yaml", ".yml")) else folder / f"{name}.yaml"
+    if name.endswith((".yaml", ".yml")) or name in (*preset_names(), *paper_sizes()):
         try:
             return path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"cannot read the experiment {name!r}: {error}") from None
-    raise UsageError(unknown("preset", name, preset_names()))
+    raise UsageError(unknown("preset", name, [*preset_names(), *paper_sizes()]))

@@ -238,5 +238,13 @@ TASKS: Registry[Any] = Registry("task", "gannet.tasks")
 METRICS: Registry[Any] = Registry("metric", "gannet.metrics")
 EXTRACTORS: Registry[Any] = Registry("extractor", "gannet.metrics")
 OPTIMISERS: Registry[Any] = Registry("optimiser", "gannet.engine.optimisers")
+OPPONENTS: Registry[Any] = Registry("opponent", "gannet.losses")
+CONTROLLERS: Registry[Any] = Registry("controller", "gannet.engine.controllers")
 
-NETWORKS = {"generator": GENERATORS, "discriminator": DISCRIMINATORS, "translator": TRANSLATORS}
+# An encoder is the trunk of a discriminator with another answer.
+NETWORKS = {
+    "generator": GENERATORS,
+    "discriminator": DISCRIMINATORS,
+    "encoder": DISCRIMINATORS,
+    "translator": TRANSLATORS,
+}

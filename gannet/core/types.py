@@ -107,6 +107,10 @@ class Source(ABC):
     """A data set: `spec` says what it holds, `split("train")` and `split("test")` give it."""
 
     spec: DataSpec
+    partly_labelled: bool = False
+    """Whether some training rows have y = −1, a class that is not known."""
+    whole: Source | None = None
+    """The source it holds a part or a view of, where it is no set of its own."""
 
     @abstractmethod
     def split(self, name: str) -> Split:
@@ -149,8 +153,9 @@ class Inputs:
 class Verdict:
     """What a discriminator says of a batch.
 
-    `score` is always a tuple, higher = more real; each entry is `[B, …]` (one per scale, patch map or head).
-    `heads` maps names (class, code, reconstruction, mask) to tensors; `features` are inner activations, shallow first.
+    `score` is always a tuple, higher = more real; each entry is `[B, …]` (one per scale, patch map or head); an
+    encoder, which was asked for none, leaves it empty. `heads` maps names (class, code, reconstruction, mask) to
+    tensors; `features` are inner activations, shallow first.
     """
 
     score: tuple[Tensor, ...]
@@ -247,14 +252,23 @@ class Player:
     when: Callable[[Clock], bool] = always
 
 
+SCORE: Mapping[str, int] = {"score": 1}
+"""What a discriminator answers with unless its task asks for more."""
+
+
 @dataclass(frozen=True)
 class Role:
-    """One network of a task: `kind` is its registry (generator, discriminator, translator), `setting` the key of the
-    experiment that configures it, `data` how it sees the source."""
+    """One network of a task: `kind` is its registry (generator, discriminator, encoder, translator), `setting` the key
+    of the experiment that configures it, `data` how it sees the source.
+
+    `heads` says what a discriminator or encoder must answer, name → numbers a row: "score" comes back in
+    `Verdict.score`, every other name in `Verdict.heads`. An encoder is the trunk of a discriminator without a score.
+    """
 
     kind: str
     setting: str
     data: DataSpec
+    heads: Mapping[str, int] = field(default_factory=lambda: SCORE)
 
 
 class Task(nn.Module, ABC):
@@ -266,6 +280,10 @@ class Task(nn.Module, ABC):
 
     fields: ClassVar[tuple[str, ...]] = ("x",)
     """Fields a source must have for this task."""
+    rows_together: int = 1
+    """How many rows are judged as one sample; every batch must be divisible by it."""
+    classes: int = 0
+    """How many labels `sample` takes; 0 for none."""
 
     def __init__(self, data: DataSpec) -> None:
         super().__init__()
@@ -291,6 +309,10 @@ class Task(nn.Module, ABC):
 
     def terms(self, player: str, batch: Batch, generated: Generated, rounds: list[Round]) -> dict[str, Tensor]:
         """Further named losses of `player`, already weighted: `[B]` or 0-dim. None by default."""
+        return {}
+
+    def measure(self, batch: Batch, draw: Draw) -> dict[str, Tensor]:
+        """Named means over held-out rows that the log should show (an accuracy, a bound): 0-dim, without a graph."""
         return {}
 
     @abstractmethod

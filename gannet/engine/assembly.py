@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 from dataclasses import dataclass, field, replace
@@ -13,11 +14,23 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from gannet.core import registry, world
 from gannet.core.errors import DataError, Problems, UsageError, unknown
 from gannet.core.experiment import Experiment
-from gannet.core.parts import Augmentation, Constraint, Objective, Regularizer, couples_batch
+from gannet.core.parts import (
+    Augmentation,
+    Constraint,
+    Controller,
+    Objective,
+    Opponent,
+    Referring,
+    Regularizer,
+    WeightRegularizer,
+    couples_batch,
+)
 from gannet.core.random import mix
 from gannet.core.schedule import in_samples
-from gannet.core.types import Clock, DataSpec, Player, Source, Task
+from gannet.core.spec import Spec
+from gannet.core.types import SCORE, Clock, DataSpec, Player, Role, Source, Task
 from gannet.engine import own
+from gannet.engine.feed import Feed
 from gannet.engine.optimisers import Recipe
 
 
@@ -33,6 +46,8 @@ class Game:
     regularizers: dict[str, Regularizer]
     constraints: dict[str, Constraint]
     augmentations: dict[str, Augmentation]
+    opponent: Opponent
+    controllers: dict[str, Controller]
     recipes: dict[str, Recipe]
     device: torch.device
     dtype: torch.dtype
@@ -45,6 +60,25 @@ class Game:
     def averaged(self) -> dict[str, nn.Module]:
         """The networks whose moving average is kept: all that are not discriminators."""
         return {name: module for name, module in self.networks.items() if name not in self.discriminators}
+
+    def discriminates(self, player: str) -> bool:
+        """Whether `player` moves a discriminator."""
+        return any(role in self.discriminators for role in self.players[player].roles)
+
+    def side(self, player: str) -> str:
+        """The side whose regularizers and constraints `player` is under."""
+        return "discriminator" if self.discriminates(player) else "generator"
+
+    def moving(self, player: str) -> dict[str, nn.Parameter]:
+        """The parameters that `player` moves, by name: those of its networks but the frozen ones."""
+        turns = self.experiment.players.get(player)
+        frozen = tuple(turns.frozen) if turns else ()
+        return {
+            f"{role}.{key}": value
+            for role in self.players[player].roles
+            for key, value in self.networks[role].named_parameters()
+            if not _under(f"{role}.{key}", frozen)
+        }
 
     def parameter_counts(self) -> dict[str, int]:
         return {name: sum(p.numel() for p in module.parameters()) for name, module in self.networks.items()}
@@ -96,13 +130,21 @@ def assemble(experiment: Experiment, source: Source | None = None, modules: dict
         {n: registry.REGULARIZERS.build(s, where=f"regularizers.{n}") for n, s in experiment.regularizers.items()},
         {n: registry.CONSTRAINTS.build(s, where=f"constraints.{n}") for n, s in experiment.constraints.items()},
         {n: registry.AUGMENTATIONS.build(s, where=f"augment.{n}") for n, s in experiment.augment.items()},
+        registry.OPPONENTS.build(experiment.opponent, where="opponent"),
+        {n: registry.CONTROLLERS.build(s, where=f"controllers.{n}") for n, s in experiment.controllers.items()},
         {},
         device,
         dtype,
         {name for name, role in task.roles.items() if role.kind == "discriminator"},
     )
     for regularizer in game.regularizers.values():
+        if isinstance(regularizer, WeightRegularizer):
+            regularizer.watch(
+                [game.networks[r] for n, p in game.players.items() if game.side(n) == regularizer.side for r in p.roles]
+            )
         regularizer.to(device=device, dtype=dtype)
+    if device.type != "meta":
+        _refer(game)
     default = registry.OPTIMISERS.build("adam")
     game.recipes = {
         n: registry.OPTIMISERS.build(experiment.optim[n], where=f"optim.{n}") if n in experiment.optim else default
@@ -140,7 +182,7 @@ def build_task(
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(mix(experiment.seed, "initial weights", name))
                 with torch.device("meta" if device.type == "meta" else "cpu"):
-                    task.networks[name] = registry.NETWORKS[role.kind].build(spec, role.data, where=role.setting)
+                    task.networks[name] = _network(spec, role)
         except UsageError as error:
             problems.append(str(error))
     if problems:
@@ -149,6 +191,38 @@ def build_task(
     if experiment.channels_last:
         task.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return task
+
+
+def _network(spec: Spec, role: Role) -> nn.Module:
+    kind = registry.NETWORKS[role.kind]
+    if role.heads == SCORE:
+        return kind.build(spec, role.data, where=role.setting)
+    able = [n for n in kind.names() if "heads" in inspect.signature(kind.get(n).__init__).parameters]
+    kind.get(spec.name, role.setting)  # an unknown name is told first
+    if spec.name not in able:
+        raise UsageError(
+            f"{role.setting}: this task asks for {' and '.join(role.heads)}, and {spec.name} answers with scores "
+            f"alone. Use {', '.join(able)}."
+        )
+    return kind.build(spec, role.data, role.heads, where=role.setting)
+
+
+REFERENCE = 64
+"""Rows of the reference batch of networks that keep one."""
+
+
+def _refer(game: Game) -> None:
+    """Show the first training rows to modules that keep a reference batch."""
+    referring = [m for m in game.networks.modules() if isinstance(m, Referring)]
+    if referring:
+        feed = Feed(game.source, "train", game.experiment.seed, game.device, game.dtype, game.experiment.channels_last)
+        batch = feed.take("reference", range(min(REFERENCE, len(feed.data))))
+        for module in referring:
+            module.refer(batch)
+
+
+def _under(name: str, prefixes: tuple[str, ...]) -> bool:
+    return any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
 
 
 def _players(experiment: Experiment, task: Task) -> dict[str, Player]:
@@ -171,7 +245,7 @@ def _players(experiment: Experiment, task: Task) -> dict[str, Player]:
 def check(game: Game) -> None:
     """Refuse compositions that cannot mean what they say, with the nearest one that does."""
     experiment, problems = game.experiment, []
-    coupled = [n for n in sorted(game.discriminators) if couples_batch(game.networks[n])]
+    coupled = [n for n in sorted(game.discriminators) if couples_batch(game.networks[n], weakly=False)]
     for name, regularizer in game.regularizers.items():
         if regularizer.per_sample and coupled:
             problems.append(
@@ -193,19 +267,78 @@ def check(game: Game) -> None:
             f"accumulate={experiment.accumulate}. Nearest: batch={max(1, low) * parts} or {(low + 1) * parts}."
         )
     normed = [n for n, network in game.networks.items() if any(isinstance(m, _BatchNorm) for m in network.modules())]
-    if low < 2 and normed:
+    if low < 2 * game.task.rows_together and normed:
         problems.append(
             f"batch norm, in {' and '.join(normed)}, needs 2 rows or more at once, and batch={experiment.batch} leaves "
-            f"{low} to each micro-batch of each process. Use batch={2 * parts}, or norm=none, instance or layer."
+            f"{low // game.task.rows_together} to each micro-batch of each process. "
+            f"Use batch={2 * parts * game.task.rows_together}, or norm=none, instance or layer."
+        )
+    together = game.task.rows_together
+    if low % together:
+        problems.append(
+            f"batch={experiment.batch}: {together} rows are judged as one, and a micro-batch of {low} cannot be packed "
+            f"evenly. Nearest: batch={max(1, low // together) * together * parts} or "
+            f"{(low // together + 1) * together * parts}."
+        )
+    problems += _frozen(game)
+    if game.source.partly_labelled and any(role.data.classes for role in game.task.roles.values()):
+        problems.append(
+            f"data {experiment.data.name} knows the class of few rows, and task {experiment.task.name} needs every "
+            "row's. Use task=semi-supervised, or task.labels=ignore."
         )
     if experiment.share != "nothing" and experiment.accumulate > 1:
         problems.append(
             f"share={experiment.share} keeps the fakes of one batch for both players, and "
             f"accumulate={experiment.accumulate} makes several. Set share=nothing, or accumulate=1."
         )
-    if game.augmentations and game.source.spec.kind != "image":
+    pictures = [name for name, augmentation in game.augmentations.items() if augmentation.images_only]
+    if pictures and len(game.source.spec.shape) != 3:
         problems.append(
-            f"augment works on images, and {experiment.data.name} holds {game.source.spec.kind}. Remove augment."
+            f"augment: {', '.join(pictures)} changes images, and {experiment.data.name} holds {game.source.spec.kind}. "
+            f"Remove augment.{pictures[0]}, or use augment=noise."
         )
+    problems += _steered(game)
     if problems:
         raise Problems(problems)
+
+
+def _frozen(game: Game) -> list[str]:
+    problems = []
+    for name, turns in game.experiment.players.items():
+        parts = {f"{r}.{k}" for r in game.players[name].roles for k, _ in game.networks[r].named_modules() if k}
+        parts |= {f"{r}.{k}" for r in game.players[name].roles for k, _ in game.networks[r].named_parameters()}
+        strange = [prefix for prefix in turns.frozen if prefix not in parts]
+        if strange:
+            problems.append(unknown("part", strange[0], parts, f"players.{name}.frozen"))
+        elif turns.frozen and not game.moving(name):
+            problems.append(
+                f"players.{name}.frozen leaves {name} nothing to move. Freeze less, or players.{name}.until=0."
+            )
+    return problems
+
+
+def _steered(game: Game) -> list[str]:
+    """Controllers whose actuator is not there, or that two of them would move."""
+    problems: list[str] = []
+    movers: dict[str, str] = {}
+    for name, controller in game.controllers.items():
+        if (other := movers.setdefault(controller.actuator, name)) != name:
+            problems.append(
+                f"controllers.{name} and controllers.{other} both move the {controller.actuator}. Keep one of them."
+            )
+        penalised = any(r.restrains for r in game.regularizers.values())
+        if controller.actuator in ("penalty", "rollback") and not penalised:
+            problems.append(
+                f"controllers.{name} moves the weight of a gradient penalty, and there is none. "
+                f"Add regularizers=[r1, r2], or remove controllers.{name}."
+            )
+        if controller.actuator == "augmentation" and not game.augmentations:
+            problems.append(
+                f"controllers.{name} moves the augmentation, and there is none. "
+                f"Add augment=diffaugment, or remove controllers.{name}."
+            )
+        if not game.discriminators:
+            problems.append(
+                f"controllers.{name} watches a discriminator, and task {game.experiment.task.name} has none."
+            )
+    return problems

@@ -10,6 +10,7 @@ from torch import Tensor
 from gannet.core.round import Round
 
 WINDOW = 6  # log lines in a row before an alarm stands or falls
+COLLAPSED = 0.5  # spread of fakes over reals below which modes are being lost
 ARMED = 0.15  # share of the run before which a young generator's low spread is no news
 
 
@@ -34,6 +35,7 @@ class Health:
         self.counts: dict[str, int] = {}
         self.streaks: dict[str, int] = {}
         self.standing: list[str] = []
+        self.spread = 1.0  # of the last log line
 
     def add(self, **values: float) -> None:
         for key, value in values.items():
@@ -44,7 +46,8 @@ class Health:
     def read(self, rounds: list[Round]) -> None:
         """Take P(real > fake) from the rounds of a discriminator's turn."""
         for round in rounds:
-            self.add(p_real_above_fake=p_above(*(round.verdicts[side].per_sample() for side in ("real", "fake"))))
+            real, fake = (round.verdicts[side].per_sample() for side in ("real", "fake"))
+            self.add(p_real_above_fake=p_above(real, fake), sign_real=float(real.sign().mean()))
 
     def flush(self) -> dict[str, float]:
         """The means since the last flush."""
@@ -54,11 +57,12 @@ class Health:
 
     def alarms(self, record: dict[str, Any], share: float) -> list[str]:
         """New alarms after this log line; one stands until its signal has been good `WINDOW` times."""
+        self.spread = record.get("spread", self.spread)
         if share < ARMED:
             return []
         signals = {
             "collapse": (
-                record.get("spread", 1.0) < 0.5,
+                record.get("spread", 1.0) < COLLAPSED,
                 f"mode collapse: fakes vary {record.get('spread', 1.0):.2f} times as much as reals. "
                 "Try a stronger penalty (regularizers.r1.weight), pairing=paired, or a lower optim.generator.lr.",
             ),
@@ -82,9 +86,11 @@ class Health:
 
     @property
     def state(self) -> dict[str, Any]:
-        return {"sums": self.sums, "counts": self.counts, "streaks": self.streaks, "standing": self.standing}
+        kept = ("sums", "counts", "streaks", "standing", "spread")
+        return {name: getattr(self, name) for name in kept}
 
     @state.setter
     def state(self, value: dict[str, Any]) -> None:
         self.sums, self.counts = dict(value["sums"]), dict(value["counts"])
         self.streaks, self.standing = dict(value["streaks"]), list(value["standing"])
+        self.spread = value["spread"]

@@ -13,7 +13,7 @@ from gannet.core.types import Role, Verdict
 
 def adopted(module: nn.Module, role: Role) -> nn.Module:
     """`module` in the part of `role`. Raises `UsageError` where its `forward` does not take what the role is given."""
-    if role.kind == "discriminator":
+    if role.kind in ("discriminator", "encoder"):
         wrapped: nn.Module = Judging(module, role)
         _check_call(module, role, ["x"] + ["y"] * bool(role.data.classes) + ["given"] * bool(role.data.given))
     elif role.kind == "generator":
@@ -65,9 +65,16 @@ class Judging(nn.Module):
     def __init__(self, module: nn.Module, role: Role):
         super().__init__()
         self.module, self.setting = module, role.setting
+        self.heads = [name for name in role.heads if name != "score"]
 
     def forward(self, x: Tensor, y: Tensor | None = None, given: Tensor | None = None) -> Verdict:
         said = self.module(x, *(part for part in (y, given) if part is not None))
+        missing = [n for n in self.heads if not isinstance(said, Verdict) or n not in said.heads]
+        if missing:
+            raise UsageError(
+                f"{self.setting}={type(self.module).__name__} does not answer {' and '.join(missing)}, which this task "
+                f"asks for. Return Verdict((scores,), heads={{{missing[0]!r}: …}}) from its forward."
+            )
         if isinstance(said, Verdict):
             return said
         if not isinstance(said, Tensor) or said.shape[:1] != x.shape[:1]:

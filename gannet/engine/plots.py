@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from gannet.engine.health import COLLAPSED
 from gannet.engine.pictures import figure_png, write
 
 Record = dict[str, Any]
@@ -18,9 +19,6 @@ Line = tuple[str, np.ndarray, np.ndarray]
 
 HEALTHY = (0.6, 0.85)
 """Where P(real > fake) of a balanced game lies: at 0.5 the generator has won the turn, at 1 the discriminator has."""
-COLLAPSED = 0.5
-"""Below this spread of fakes over reals, modes are being lost."""
-
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Okabe and Ito's palette: told apart with any kind of colour vision."""
 INK, FAINT, RULE, PAPER, GOOD, ALARM = "#222226", "#78787e", "#dcdcd8", "#f6f6f4", "#009E73", "#B00020"
@@ -44,19 +42,21 @@ def progress(records: list[Record], path: Path | str) -> Path:
 
     Panels over samples seen: losses, P(real > fake) on training and held-out rows with the healthy band, each score
     with its best and last, spread of fakes over reals, the discriminator's loss over its value at equilibrium, terms,
-    gradient norms, throughput. Records of kind "alarm" are vertical marks, and the last ones are quoted (`text`).
+    gradient norms, what controllers moved, throughput. Records of kind "alarm" are vertical marks, and the last ones of
+    them and of the decisions are quoted (`text`).
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     records = [record for record in records if math.isfinite(_number(record.get("samples")))]
     alarms = [record for record in records if record.get("kind") == "alarm"]
+    quotes = [record for record in records if record.get("kind") in ("alarm", "decision")][-3:]
     marks = [_number(alarm["samples"]) for alarm in alarms]
     end = max((_number(record["samples"]) for record in records), default=1.0)
     panels = _panels(records) or [("", _nothing)]
     across = 2 if len(panels) in (2, 4) else min(3, len(panels))
     down = math.ceil(len(panels) / across)
-    foot = 0.1 + 0.24 * min(3, len(alarms))
+    foot = 0.1 + 0.24 * len(quotes)
     width, height = PANEL[0] * across, 0.4 + PANEL[1] * down + foot
 
     figure = Figure(figsize=(width, height), dpi=100, facecolor=PAPER)
@@ -69,9 +69,10 @@ def progress(records: list[Record], path: Path | str) -> Path:
         axes = figure.add_axes((left / width, bottom / height, (PANEL[0] - 0.8) / width, (PANEL[1] - 0.7) / height))
         draw(axes)
         _dress(axes, title, marks, end)
-    for i, alarm in enumerate(reversed(alarms[-3:])):
-        quoted = _shortened(f"alarm at {_count(_number(alarm['samples']))}: {alarm.get('text', '')}", 62 * across)
-        figure.text(0.2 / width, (0.14 + 0.24 * i) / height, quoted, fontsize=9, color=ALARM)
+    for i, record in enumerate(reversed(quotes)):
+        said = f"{record['kind']} at {_count(_number(record['samples']))}: {record.get('text', '')}"
+        colour = ALARM if record["kind"] == "alarm" else INK
+        figure.text(0.2 / width, (0.14 + 0.24 * i) / height, _shortened(said, 62 * across), fontsize=9, color=colour)
     return write(path, figure_png(figure))
 
 
@@ -87,7 +88,11 @@ def _panels(records: list[Record]) -> list[tuple[str, Callable]]:
             panels.append((title, partial(draw, lines=lines)))
 
     add("losses", _named(records, "loss/"), _curves)
-    chances = [("training", "p_real_above_fake"), ("held out", "p_real_above_fake/heldout")]
+    chances = [
+        ("training", "p_real_above_fake"),
+        ("held out", "p_real_above_fake/heldout"),
+        ("trained > held out", "p_train_above_heldout"),
+    ]
     add("P(real > fake)", [line for label, key in chances if (line := _line(records, key, label))], _chances)
     panels.extend(_score_panels(records))
     spread = _line(records, "spread", "")
@@ -96,9 +101,27 @@ def _panels(records: list[Record]) -> list[tuple[str, Callable]]:
     add("discriminator's loss minus its equilibrium", [balance] if balance else [], _balance)
     add("terms", _named(records, "term/"), _magnitudes)
     add("gradient norms", _named(records, "grad_norm/"), _magnitudes)
+    add("held-out measures", _named(records, "heldout/"), _curves)
+    add("what controllers multiply by", _decided(records), _magnitudes)
     speed = _line(records, "images_per_second", "")
     add("images per second", [speed] if speed else [], _speed)
     return panels
+
+
+def _decided(records: list[Record]) -> list[Line]:
+    """The factor of every actuator that was moved, as steps from decision to decision."""
+    end = max((_number(record["samples"]) for record in records), default=0.0)
+    corners: dict[str, list[tuple[float, float]]] = {}
+    for record in (r for r in records if r.get("kind") == "decision"):
+        at, factor = _number(record["samples"]), _number(record.get("factor"))
+        steps = corners.setdefault(str(record.get("actuator")), [])
+        if steps:
+            steps.append((at, steps[-1][1]))
+        steps.append((at, factor))
+    return [
+        (name, np.array([*(at for at, _ in steps), end]), np.array([*(f for _, f in steps), steps[-1][1]]))
+        for name, steps in corners.items()
+    ]
 
 
 def _nothing(axes) -> None:

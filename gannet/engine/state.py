@@ -49,6 +49,8 @@ def capture(trainer: Trainer) -> tuple[Tensors, dict[str, Any]]:
         "rollbacks": trainer.rollbacks,
         "seconds": trainer.seconds,
         "health": trainer.health.state,
+        "pilot": table.pilot.state,
+        "ring": trainer.ring,
         "best": trainer.best,
         "stale": trainer.stale,
         "scores": trainer.scores,
@@ -77,6 +79,7 @@ def restore(trainer: Trainer, tensors: Tensors, state: dict[str, Any]) -> None:
     trainer.planned, trainer.cap = state["planned"], state["cap"]
     trainer.rollbacks, trainer.seconds = state["rollbacks"], state["seconds"]
     trainer.health.state = state["health"]
+    table.pilot.state, trainer.ring = state["pilot"], list(state["ring"])
     trainer.best, trainer.stale, trainer.scores = state["best"], state["stale"], state["scores"]
     trainer.next_score = state["next_score"]
     trainer.done.update(state["done"])

@@ -15,19 +15,21 @@ from torch import Tensor
 
 from gannet.core import world
 from gannet.core.errors import DivergedError, ResourceError
+from gannet.core.parts import Decision
 from gannet.core.random import Draw, installed
 from gannet.core.schedule import in_samples
-from gannet.core.types import Clock, Task
-from gannet.engine import checkpoint, pictures, plots, state
+from gannet.core.types import Clock, Inputs, Task
+from gannet.engine import checkpoint, distributed, pictures, plots, state
 from gannet.engine.assembly import Game
 from gannet.engine.budget import SCORING, Budget
+from gannet.engine.compiling import compile_networks
 from gannet.engine.console import Mute, Silent
 from gannet.engine.distributed import average_buffers
 from gannet.engine.ema import Ema
 from gannet.engine.feed import Feed
-from gannet.engine.health import Health, p_above, spread
+from gannet.engine.health import COLLAPSED, Health, p_above, spread
 from gannet.engine.loggers import Logger, Loggers
-from gannet.engine.memory import keep_freed_memory
+from gannet.engine.memory import keep_freed_memory, passing
 from gannet.engine.profiling import Profiler
 from gannet.engine.run import Run
 from gannet.engine.signals import Signals
@@ -36,6 +38,7 @@ from gannet.engine.turn import NonFinite, Report, Table
 ROLLBACKS = 2
 UNKNOWN = 10**15  # a total not yet measured: every schedule stands at its beginning
 PREVIEW = 64
+RING = 4
 REDRAW = 15.0  # seconds between drawings of progress.png, which take most of a second
 
 
@@ -102,6 +105,8 @@ class Trainer:
         self.done = dict.fromkeys(("score", "grid", "commit"), -1)  # at how many samples each was last done
         self.next_score = 0  # at how many samples, at the earliest, where scores pace themselves
         self.failed_commits = 0
+        self.rolls_back = any(c.actuator == "rollback" for c in game.controllers.values())
+        self.ring: list[dict[str, Any]] = []  # snapshots a controller may return to, newest last
         self.pace = [0.0, 0.0]  # samples and seconds of the steps since the last log line
         self.committed: Path | None = None
         self.last_commit, self.wanted = 0.0, False  # when the last commit was tried, and whether one is overdue
@@ -118,8 +123,12 @@ class Trainer:
         run = self.run
         profiler = Profiler(run.path / "profile") if self.experiment.profile and run and self.writes else None
         if self.clock.step == 0 and self.committed is None:
-            self._record("note", text=f"start: {self.game.parameter_counts()}")
+            self.note(f"start: {self.game.parameter_counts()}")
             self._commit()
+        if self.experiment.compile:
+            for text in compile_networks(self.game, rehearse):
+                self.note(text)
+                self.console.note(text)
         reason = ""
         with Signals() as signals:
             try:
@@ -243,14 +252,15 @@ class Trainer:
         self.wanted |= save_requested or time.monotonic() - self.last_commit > 60 * keep.minutes
         if self.planned is not None and self.clock.samples >= self.planned:
             return  # the end commits too, after the last score
-        if improved or self.crossed(keep.checkpoints) or (self.wanted and (meeting or world.size() == 1)):
-            self._commit(best=improved)
+        regular = self.crossed(keep.checkpoints)
+        if improved or regular or (self.wanted and (meeting or world.size() == 1)):
+            self._commit(best=improved, snapshot=regular)
 
     def _log(self) -> None:
         record: dict[str, Any] = self.health.flush()
         if self.shown:
             record["spread"] = sum(spread(r, f) for r, f in self.shown) / len(self.shown)
-            record["p_real_above_fake/heldout"] = self._heldout()
+        record |= self._heldout()
         record["images_per_second"] = self.pace[0] / max(1e-9, self.pace[1])
         self.pace = [0.0, 0.0]
         share = 0.0 if self.planned is None else self.clock.samples / self.planned
@@ -259,23 +269,79 @@ class Trainer:
         for text in alarms:
             self._record("alarm", text=text)
             self.console.alarm(text)
+        if self.table.pilot.controllers and (move := self.table.pilot.read({**record, **self._now()}, share)):
+            self._steer(*move)
+
+    def _now(self) -> dict[str, Any]:
+        return {"samples": self.clock.samples, "step": self.clock.step, "seconds": round(self.seconds, 3)}
+
+    def _steer(self, name: str, decision: Decision) -> None:
+        """Carry out what a controller decided, and write it down."""
+        actuator, text = self.game.controllers[name].actuator, decision.text
+        if actuator == "rollback":
+            back = self._return(decision.since)
+            text += (
+                f"; back at {self.clock.samples:,} samples" if back else "; there is no snapshot that was still well"
+            )
+        self._record("decision", controller=name, actuator=actuator, factor=decision.factor, text=text)
+        self.console.note(text)
+        if actuator == "rollback":
+            self._commit()  # what comes next is another future; a resumed run must not take the old one
+
+    def _return(self, since: float) -> bool:
+        """Go back to the newest snapshot from before `since` whose fakes had their spread, if there is one."""
+        names = [entry["name"] for entry in self.ring if entry["samples"] < since and entry["well"]]
+        name = distributed.same_text(self.game.device, names[-1] if names else "")
+        if not name or self.run is None:
+            return False
+        pilot, ring = self.table.pilot.state, self.ring
+        self._restart(checkpoint.read(self.run.checkpoints / name))
+        self.table.pilot.state = pilot
+        self.ring = [entry for entry in ring if entry["samples"] <= self.clock.samples]
+        return True
+
+    def _restart(self, found: checkpoint.Checkpoint) -> None:
+        """Go on from a checkpoint of this very run, whose plan may be newer than it: measured, or extended, since."""
+        seconds, planned, cap, total = self.seconds, self.planned, self.cap, self.clock.total
+        best = self.best
+        self.resume(found)
+        self.seconds, self.planned, self.cap, self.best = seconds, planned, cap, best
+        self.clock = replace(self.clock, total=total)
+        self.before = self.clock.samples
 
     @torch.no_grad()
-    def _heldout(self) -> float:
-        """P(D(real) > D(fake)) on reals the discriminator never trained on, averaged over its comparisons."""
-        game, values = self.game, []
-        positions = range(min(64, len(self.heldout.data)))
+    def _heldout(self) -> dict[str, float]:
+        """What rows that were never trained on say: P(D(real) > D(fake)), averaged over comparisons, and the task's own
+        measures; with a controller that asks for it, P(D(trained) > D(held out)) too."""
+        game, found = self.game, {}
+        rows = min(64, len(self.heldout.data))
+        # A controller must not look at the same few rows for ever.
+        start = self.clock.step * rows if self.table.pilot.reads_gap else 0
+        positions = range(start, start + rows)
         draw = Draw(self.experiment.seed, "heldout", self.clock.step, positions, game.device, game.dtype)
         batch = self.heldout.take("heldout", positions)
         buffers = {b: b.clone() for module in game.networks.values() for b in module.buffers()}
         with installed(draw.child("layers")):
-            for comparison in game.task.comparisons(batch, game.task.generate(batch, draw)):
-                sides = (comparison.real, comparison.fake)
-                judge = game.networks[comparison.discriminator]
-                values.append(p_above(*(judge(i.x, i.y, i.given).per_sample() for i in sides)))
+            comparisons = game.task.comparisons(batch, game.task.generate(batch, draw)) if game.discriminators else []
+            held = [self._judged(c.discriminator, c.real) for c in comparisons]
+            fakes = [self._judged(c.discriminator, c.fake) for c in comparisons]
+            if comparisons:
+                pairs = [p_above(real, fake) for real, fake in zip(held, fakes, strict=True)]
+                found["p_real_above_fake/heldout"] = sum(pairs) / len(pairs)
+            if comparisons and self.table.pilot.reads_gap:
+                known = self.table.feed.take("gap", positions)
+                trained = game.task.comparisons(known, game.task.generate(known, draw))
+                pairs = [
+                    p_above(self._judged(c.discriminator, c.real), real) for c, real in zip(trained, held, strict=True)
+                ]
+                found["p_train_above_heldout"] = sum(pairs) / len(pairs)
+            found |= {f"heldout/{k}": float(v) for k, v in game.task.measure(batch, draw.child("measure")).items()}
         for buffer, value in buffers.items():  # looking must not move batch norm's statistics
             buffer.copy_(value)
-        return sum(values) / len(values)
+        return found
+
+    def _judged(self, role: str, inputs: Inputs) -> Tensor:
+        return self.game.networks[role](inputs.x, inputs.y, inputs.given).per_sample()
 
     @torch.no_grad()
     def _show(self) -> None:
@@ -287,10 +353,10 @@ class Trainer:
         positions = range(count)
         batch = self.heldout.take("preview", positions)
         draw = Draw(self.experiment.seed, "preview", 0, positions, self.game.device, self.game.dtype)
-        with installed(draw.child("layers")):
+        with passing(), installed(draw.child("layers")):
             columns = self.sampler.preview(batch, draw, batch.get("y"))
         path = self.run.sample_path(self.clock.samples)
-        with self._optional("the sample grid"):
+        with passing(), self._optional("the sample grid"):
             self.grid = pictures.grid([(n, x.float().cpu()) for n, x in columns], path)
         self._record("sample", path=str(path.relative_to(self.run.path)))
         self.loggers.image(path, self.clock.samples)
@@ -299,7 +365,7 @@ class Trainer:
 
     def _draw(self) -> None:
         if self.writes and self.run:
-            with self._optional("progress.png"):
+            with passing(), self._optional("progress.png"):
                 plots.progress(self.run.read_log(), self.run.progress)
             self.drawn = time.monotonic()
 
@@ -329,7 +395,8 @@ class Trainer:
             return False
         begun = time.monotonic()
         try:
-            self.scores = self.scorer.score(self.generate)
+            with passing():
+                self.scores = self.scorer.score(self.generate)
         except DivergedError as error:
             raise SeenByOne("generator", str(error), "a sample") from None
         if self.experiment.evaluate.every == "auto":
@@ -351,12 +418,16 @@ class Trainer:
 
     # -------------------------------------------------------------------------------------------------- records
 
+    def note(self, text: str, kind: str = "note") -> None:
+        """A line for the log that a person reads."""
+        self._record(kind, text=text)
+        if kind != "note":
+            self.console.note(text)
+
     def _record(self, kind: str, **values: Any) -> None:
         record = {
             "kind": kind,
-            "samples": self.clock.samples,
-            "step": self.clock.step,
-            "seconds": round(self.seconds, 3),
+            **self._now(),
             **values,
         }
         if self.writes and self.run:
@@ -364,16 +435,21 @@ class Trainer:
         self.console.update(record)
         self.loggers.log(record)
 
-    def _commit(self, best: bool = False, last: bool = False) -> None:
+    def _commit(self, best: bool = False, last: bool = False, snapshot: bool = False) -> None:
         self.last_commit, self.wanted = time.monotonic(), False
         if not self.writes or self.run is None:
             return
+        if self.rolls_back and snapshot:
+            name = checkpoint.checkpoint_name(self.clock.samples)
+            well = self.health.spread >= COLLAPSED
+            self.ring = [*self.ring[1 - RING :], {"name": name, "samples": self.clock.samples, "well": well}]
         tensors, values = state.capture(self)
         values["log_position"] = self.run.log_position()
         name = checkpoint.checkpoint_name(self.clock.samples)
         pointer = self.run.checkpoints / "best.json"
         # Pinned until the next best has been named: a kill in between must not leave the pointer without its target.
         pinned = {checkpoint.pointed(self.run.checkpoints, "best")} if pointer.exists() else set()
+        pinned |= {entry["name"] for entry in self.ring}
         try:
             self.committed = checkpoint.commit(
                 self.run.checkpoints, name, tensors, values, self.experiment.keep.newest, pinned
@@ -388,15 +464,22 @@ class Trainer:
             raise SeenByOne("generator", str(error), "the weights") from None
         self.failed_commits = 0
         self.done["commit"] = self.clock.samples
+        self._name_snapshot()
         if best and self.best is not None:
             self.best["checkpoint"] = self.committed.name
             checkpoint.point(self.run.checkpoints, "best", self.committed.name)
+
+    def _name_snapshot(self) -> None:
+        """A checkpoint learns its own name only when it is written, and its state was captured before."""
+        if self.ring and self.committed and self.ring[-1]["samples"] == self.clock.samples:
+            self.ring[-1]["name"] = self.committed.name
 
     def resume(self, found: checkpoint.Checkpoint) -> None:
         """Go on from a checkpoint: the log is cut back to where it stood."""
         state.restore(self, found.tensors, found.state)
         self.committed = found.path
         self.done["commit"] = self.clock.samples
+        self._name_snapshot()
         if self.writes and self.run:
             self.run.truncate_log(found.state["log_position"])
             if self.best and self.best["samples"] == self.clock.samples:
@@ -421,13 +504,9 @@ class Trainer:
                 f"It was rolled back {self.rollbacks} times with lower rates. The last checkpoint is intact. "
                 f"Lower optim.{problem.player}.lr, raise a penalty's weight, or set clip.{problem.player}=1."
             )
-        rollbacks, rate = self.rollbacks + 1, self.table.rate * 0.5
-        at, seconds = self.clock.samples, self.seconds
-        planned, cap, total = self.planned, self.cap, self.clock.total
-        self.resume(checkpoint.latest(self.run.checkpoints))
-        self.rollbacks, self.table.rate, self.seconds = rollbacks, rate, seconds
-        # The plan may be newer than the checkpoint: measured, or extended, since.
-        self.planned, self.cap, self.clock = planned, cap, replace(self.clock, total=total)
+        rollbacks, rate, at = self.rollbacks + 1, self.table.rate * 0.5, self.clock.samples
+        self._restart(checkpoint.latest(self.run.checkpoints))
+        self.rollbacks, self.table.rate = rollbacks, rate
         text = f"{problem} at {at:,} samples; rolled back to {self.clock.samples:,} with learning rates × {rate:g}"
         self._record("alarm", text=text)
         self.console.alarm(text)
@@ -448,6 +527,15 @@ class Trainer:
             self._commit(best=bool(self.best and self.best["samples"] == samples), last=True)
         self._record("stop", reason=reason)
         self._draw()
+
+
+def rehearse(game: Game) -> None:
+    """Every way in which this game's networks are called in training: turns with and without what is due at the first,
+    and a look at held-out rows."""
+    trainer = Trainer(game)
+    for _ in range(2):
+        trainer._step(False)
+    trainer._heldout()
 
 
 def averaged_task(task: Task, ema: Ema) -> Task:

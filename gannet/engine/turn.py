@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gannet.core import world
 from gannet.core.errors import UsageError
-from gannet.core.parts import Advancing, Regularizer, RoundRegularizer, WeightRegularizer, couples_batch
+from gannet.core.parts import Advancing, Objective, Regularizer, RoundRegularizer, WeightRegularizer, couples_batch
 from gannet.core.random import Draw, Stacked, installed
 from gannet.core.round import Round, Side
 from gannet.core.types import Batch, Clock, Comparison, Generated, Inputs, Player, Verdict, sum_entries
 from gannet.engine.assembly import Game
+from gannet.engine.compiling import differentiate_twice, eagerly
+from gannet.engine.controllers import Pilot
 from gannet.engine.distributed import average_gradients, mean_over_processes
 from gannet.engine.feed import Feed
+from gannet.engine.health import ARMED
 from gannet.engine.pool import Pool
 from gannet.engine.profiling import span
 
@@ -65,15 +69,15 @@ class Table:
         self.game, experiment = game, game.experiment
         self.seed, self.rate = experiment.seed, 1.0
         self.feed = Feed(game.source, "train", experiment.seed, game.device, game.dtype, experiment.channels_last)
-        self.names = {
-            n: [f"{r}.{k}" for r in p.roles for k, _ in game.networks[r].named_parameters()]
-            for n, p in game.players.items()
-        }
-        self.parameters = {
-            n: [v for r in p.roles for v in game.networks[r].parameters()] for n, p in game.players.items()
-        }
         # Walking through modules costs as much as a small layer, so it is done once.
-        self.weights = {n: list(module.parameters()) for n, module in game.networks.items()}
+        moving = {n: game.moving(n) for n in game.players}
+        self.names = {n: list(found) for n, found in moving.items()}
+        self.parameters = {n: list(found.values()) for n, found in moving.items()}
+        free = {id(p) for found in self.parameters.values() for p in found}
+        for parameter in game.networks.parameters():
+            parameter.requires_grad = id(parameter) in free
+        self.weights = {n: [p for p in module.parameters() if id(p) in free] for n, module in game.networks.items()}
+        self.pilot = Pilot(game.controllers, game.objective.equilibrium(), ARMED)
         self.advancing = {
             n: [m for m in module.modules() if isinstance(m, Advancing)] for n, module in game.networks.items()
         }
@@ -92,7 +96,7 @@ class Table:
         """Move `player` once. With `share_with`, leave the fakes for that player, with their graph."""
         experiment = self.game.experiment
         clock = Clock(clock.samples, clock.total, clock.step, self.turns[name])
-        due = self._due(player, clock)
+        due = self._due(self.game.side(name), clock)
         for role in player.roles:
             for module in self.advancing[role]:
                 module.advance()
@@ -105,8 +109,9 @@ class Table:
             batch, generated, draw, positions = self._generate(name, player, clock, micro, share_with, inherited)
             self._free_only(player.roles)
             mine = generated.detach() if share_with else generated
-            rounds = self._rounds(name, player, batch, mine, draw, clock, due, inherited)
-            terms, adversarial = self._losses(name, player, batch, mine, rounds, clock, due)
+            with eagerly(experiment.compile and bool(differentiate_twice(due))):
+                rounds = self._rounds(name, player, batch, mine, draw, clock, due, inherited)
+                terms, adversarial = self._losses(name, player, batch, mine, rounds, clock, due)
             total = torch.stack(list(terms.values())).sum()
             self._check(name, terms, total)
             with span("gannet/backward"):
@@ -127,9 +132,8 @@ class Table:
             self.cursors[name] += experiment.batch
         return report
 
-    def _due(self, player: Player, clock: Clock) -> dict[str, Regularizer]:
+    def _due(self, side: str, clock: Clock) -> dict[str, Regularizer]:
         """The regularizers of this turn: on the side that moves, every k-th of its turns."""
-        side = "discriminator" if any(r in self.game.discriminators for r in player.roles) else "generator"
         return {n: r for n, r in self.game.regularizers.items() if r.side == side and clock.turn % r.every == 0}
 
     def _free_only(self, roles: tuple[str, ...]) -> None:
@@ -197,7 +201,8 @@ class Table:
             self._check_rows(comparison, due)
             moves = comparison.discriminator in player.roles
             module = self.game.networks[comparison.discriminator]
-            judge = self._judge(module, draw.child(f"comparison {number}"), low)
+            looks = draw.child(f"comparison {number}")
+            judge = self._judge(module, looks, low, clock)
             real, fake = comparison.real.detach(), comparison.fake
             verdicts: dict[str, Verdict] = {}
             with span("gannet/judge"):
@@ -212,11 +217,14 @@ class Table:
                         "fake": fake,
                         **{f"negative {i}": n for i, n in enumerate(comparison.negatives)},
                     }
-                    verdicts = self._verdicts(module, judge, sides, self.coupled[comparison.discriminator])
+                    verdicts = self._verdicts(judge, sides, self.coupled[comparison.discriminator])
                 else:
+                    ahead = self._ahead(comparison, real, looks, low, clock)
+                    judge = judge if ahead is module else self._judge(ahead, looks, low, clock)
                     verdicts["fake"] = judge(fake, "fake")
-                    if self.game.experiment.share == "scores" and inherited is not None and "features" not in needs:
-                        verdicts["real"] = inherited.reals[number]
+                    reusable = inherited is not None and "features" not in needs and ahead is module
+                    if self.game.experiment.share == "scores" and reusable:
+                        verdicts["real"] = inherited.reals[number]  # type: ignore[union-attr]
                     elif self.game.objective.wants_real or needs & {"real", "features"}:
                         with torch.no_grad():
                             verdicts["real"] = judge(real, "real")
@@ -250,9 +258,27 @@ class Table:
             f"{' and '.join(instead.values())}, or a task that gives every fake the label and condition of its real."
         )
 
-    def _judge(self, module: nn.Module, draw: Draw, low: bool):
+    def _ahead(
+        self, comparison: Comparison, real: Inputs, looks: Draw, low: bool, clock: Clock
+    ) -> Callable[..., Verdict]:
+        """Who judges the generator: the discriminator itself, or its opponent some moves ahead."""
+        name = comparison.discriminator
+        module, objective = self.game.networks[name], self.game.objective.at(clock)
+
+        def loss(judged: Callable[..., Verdict]) -> Tensor:
+            sides = {"real": real, "fake": comparison.fake}
+            verdicts = self._verdicts(self._judge(judged, looks, low, clock), sides, self.coupled[name])
+            return _adversarial(objective, verdicts, True)
+
+        return self.game.opponent.ahead(module, loss)
+
+    def _judge(self, module: Callable[..., Verdict], draw: Draw, low: bool, clock: Clock):
         """The discriminator as rounds see it: through the augmentation, its scores in full precision."""
         game = self.game
+        amounts = {
+            kind: augmentation.amount(clock) * self.pilot.factor("augmentation")
+            for kind, augmentation in game.augmentations.items()
+        }
 
         def judge(inputs: Inputs, side: Side | tuple[str, ...] = "real") -> Verdict:
             """Verdict on `inputs`, rows of one side or (with a tuple) of several stacked sides."""
@@ -263,7 +289,8 @@ class Table:
                 pieces = []
                 for part, chunk in zip(sides, x.chunk(len(sides)), strict=True):
                     for kind, augmentation in game.augmentations.items():
-                        chunk = augmentation(chunk, rows.child(kind if augmentation.sync else f"{kind}/{part}"))
+                        own = rows.child(kind if augmentation.sync else f"{kind}/{part}")
+                        chunk = augmentation(chunk, own, amounts[kind])
                     pieces.append(chunk)
                 x = torch.cat(pieces)
             with installed(Stacked([rows.child(f"layers/{part}") for part in sides])), self._precision(low):
@@ -272,7 +299,7 @@ class Table:
 
         return judge
 
-    def _verdicts(self, module: nn.Module, judge, sides: dict[str, Inputs], coupled: bool) -> dict[str, Verdict]:
+    def _verdicts(self, judge, sides: dict[str, Inputs], coupled: bool) -> dict[str, Verdict]:
         """Every side judged: in one forward, unless layers couple the batch, when mixing sides would change them."""
         if coupled:
             return {side: judge(inputs, side) for side, inputs in sides.items()}
@@ -307,9 +334,10 @@ class Table:
         """Named means of this micro-batch, and the unweighted adversarial loss alone."""
         terms: dict[str, Tensor] = {}
         adversarial = []
+        objective = self.game.objective.at(clock)
         with span("gannet/objective"):
             for round in rounds:
-                loss = self._adversarial(round, round.comparison.discriminator in player.roles)
+                loss = _adversarial(objective, round.verdicts, round.comparison.discriminator in player.roles)
                 adversarial.append(float(loss.detach()))
                 key = "adversarial" if len(rounds) == 1 else f"adversarial/{round.comparison.discriminator}"
                 terms[key] = loss * round.comparison.weight
@@ -318,29 +346,14 @@ class Table:
         with span("gannet/regularize"):
             for key, regularizer in due.items():
                 weight = regularizer.weight(clock) * regularizer.every
+                if regularizer.restrains:
+                    weight *= self.pilot.factor("penalty", "rollback")
                 if isinstance(regularizer, RoundRegularizer):
                     values = [regularizer(round).mean() for round in rounds]
                     terms[key] = weight * torch.stack(values).sum()
                 elif isinstance(regularizer, WeightRegularizer):
                     terms[key] = weight * regularizer([self.game.networks[r] for r in player.roles])
         return terms, sum(adversarial) / max(1, len(adversarial))
-
-    def _adversarial(self, round: Round, moves: bool) -> Tensor:
-        """The objective on every score entry: mean over its other axes, summed over entries, mean over the batch."""
-        objective = self.game.objective
-        fakes = [v for side, v in round.verdicts.items() if side != "real"]
-        losses = []
-        for verdict in fakes:
-            entries = []
-            for number, fake in enumerate(verdict.score):
-                if moves:
-                    entry = objective.discriminator(round.verdicts["real"].score[number], fake)
-                else:
-                    real = round.verdicts["real"].score[number] if "real" in round.verdicts else None
-                    entry = objective.generator(real, fake)
-                entries.append(entry.flatten(1).mean(1) if entry.dim() > 1 else entry)
-            losses.append(sum_entries(entries).mean())
-        return torch.stack(losses).mean()
 
     def _check(self, name: str, terms: dict[str, Tensor], total: Tensor) -> None:
         if world.size() == 1 and not math.isfinite(float(total.detach())):
@@ -388,14 +401,35 @@ class Table:
             if limit is not None and report.grad_norm > limit:
                 torch._foreach_mul_(grads, limit / report.grad_norm)
             optimiser, recipe = self.optimisers[name], game.recipes[name]
-            optimiser.param_groups[0]["lr"] = recipe.lr(clock) * recipe.factor * self.rate
+            steered = self.pilot.factor("discriminator.lr") if game.discriminates(name) else 1.0
+            optimiser.param_groups[0]["lr"] = recipe.lr(clock) * recipe.factor * self.rate * steered
             optimiser.step()
             movers = [game.networks[r] for r in game.players[name].roles]
-            side = "discriminator" if any(r in game.discriminators for r in game.players[name].roles) else "generator"
+            side = game.side(name)
             for constraint in game.constraints.values():
                 if constraint.side == side:
                     constraint.apply(movers)
+            with torch.no_grad():
+                for regularizer in game.regularizers.values():
+                    if isinstance(regularizer, WeightRegularizer) and regularizer.side == side:
+                        regularizer.after_step(movers)
         return int(flags[0])
+
+
+def _adversarial(objective: Objective, verdicts: dict[str, Verdict], moves: bool) -> Tensor:
+    """The objective on every score entry: mean over its other axes, summed over entries, mean over the batch."""
+    losses = []
+    for verdict in (v for side, v in verdicts.items() if side != "real"):
+        entries = []
+        for number, fake in enumerate(verdict.score):
+            if moves:
+                entry = objective.discriminator(verdicts["real"].score[number], fake)
+            else:
+                real = verdicts["real"].score[number] if "real" in verdicts else None
+                entry = objective.generator(real, fake)
+            entries.append(entry.flatten(1).mean(1) if entry.dim() > 1 else entry)
+        losses.append(sum_entries(entries).mean())
+    return torch.stack(losses).mean()
 
 
 def _same(a: Tensor | None, b: Tensor | None) -> bool:

@@ -47,17 +47,19 @@ def sample(
     return torch.cat(chunks)
 
 
-def label_index(label: int | str | None, data: DataSpec) -> int | None:
+def label_index(label: int | str | None, task: Task, data: DataSpec) -> int | None:
     """The class number of a label given as a number or a name. Raises `UsageError` with the classes there are."""
     if label is None:
         return None
-    if not data.classes:
+    if not task.classes:
         raise UsageError("this generator was trained without labels; leave the label out.")
-    names = list(data.names) or [str(i) for i in range(data.classes)]
+    # Codes that a task finds by itself have no names.
+    named = any(role.data.classes for role in task.roles.values())
+    names = (list(data.names) if named else []) or [str(i) for i in range(task.classes)]
     if str(label) in names:
         return names.index(str(label))
     if isinstance(label, int) or str(label).isdigit():
         index = int(label)
-        if 0 <= index < data.classes:
+        if 0 <= index < task.classes:
             return index
     raise UsageError(unknown("label", str(label), names))

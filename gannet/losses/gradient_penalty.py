@@ -47,6 +47,7 @@ class GradientPenalty(RoundRegularizer):
     """
 
     per_sample = True
+    restrains = True
 
     def __init__(
         self,

@@ -93,7 +93,8 @@ class Consistency(RoundRegularizer):
 
     def _distance(self, round: Round, side: Side) -> Tensor:
         inputs = round.inputs(side).detach()
-        changed = self.augment(inputs.x, round.draw.child(f"consistency/{side}"))
+        draw = round.draw.child(f"consistency/{side}")
+        changed = self.augment(inputs.x, draw, self.augment.amount(round.clock))
         judged = round.judge(Inputs(changed, inputs.y, inputs.given), side)
         entries = zip(round.verdict(side).score, judged.score, strict=True)
         return sum_entries([(a - b).square().reshape(len(a), -1).mean(1) for a, b in entries])

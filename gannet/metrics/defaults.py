@@ -14,7 +14,7 @@ from gannet.metrics.naming import source_name
 def default_extractor(source: Source) -> str:
     """The first that `suits` the source and reads its shape; else random convolutions for images, the samples
     themselves for points."""
-    name = source_name(source)
+    name = source_name(source.whole or source)
     for candidate in EXTRACTORS.names():
         if name in getattr(EXTRACTORS.get(candidate), "suits", ()):
             try:

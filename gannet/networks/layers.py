@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -14,7 +15,7 @@ from torch.nn.utils import parametrize
 from gannet.core import random
 from gannet.core.errors import UsageError
 from gannet.core.parts import Advancing
-from gannet.core.types import DataSpec
+from gannet.core.types import SCORE, DataSpec, Verdict
 from gannet.networks.thin import THIN, ThinDown, ThinUp
 
 Norm = Literal["none", "batch", "instance", "layer"]
@@ -63,19 +64,26 @@ def joined(x: Tensor, given: Tensor | None, data: DataSpec) -> Tensor:
 
 
 class Head(nn.Module):
-    """Score of a feature vector: ⟨h, w⟩ + b, and with classes the projection ⟨h, w + e_y⟩ + b.
+    """What a discriminator says of a feature vector: one linear layer for every name in `heads`.
 
-    Miyato & Koyama, "cGANs with Projection Discriminator", ICLR 2018. `h` `[B, features]` → `[B]`.
+    "score" is ⟨h, w⟩ + b, and with classes the projection ⟨h, w + e_y⟩ + b (Miyato & Koyama, "cGANs with Projection
+    Discriminator", ICLR 2018), `[B]`; every other name gives its numbers, `[B, heads[name]]`.
     """
 
-    def __init__(self, features: int, classes: int):
+    def __init__(self, features: int, classes: int, heads: Mapping[str, int] = SCORE):
         super().__init__()
-        self.linear = nn.Linear(features, 1)
-        self.embedding = embedding(classes, features) if classes else None
+        scores = "score" in heads
+        self.linear = nn.Linear(features, 1) if scores else None
+        self.embedding = embedding(classes, features) if classes and scores else None
+        self.others = nn.ModuleDict({name: nn.Linear(features, n) for name, n in heads.items() if name != "score"})
 
-    def forward(self, h: Tensor, y: Tensor | None) -> Tensor:
-        score = self.linear(h).squeeze(1)
-        return score if self.embedding is None else score + (h * looked_up(self.embedding, y)).sum(1)
+    def forward(self, h: Tensor, y: Tensor | None, features: Sequence[Tensor] = ()) -> Verdict:
+        """The verdict on `h` `[B, features]`, with the inner activations `features`."""
+        score: tuple[Tensor, ...] = ()
+        if self.linear is not None:
+            plain = self.linear(h).squeeze(1)
+            score = (plain if self.embedding is None else plain + (h * looked_up(self.embedding, y)).sum(1),)
+        return Verdict(score, {name: layer(h) for name, layer in self.others.items()}, tuple(features))
 
 
 def embedding(classes: int, features: int) -> nn.Embedding:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Literal
 
 from torch import Tensor, nn
 
 from gannet.core.registry import DISCRIMINATORS, GENERATORS
-from gannet.core.types import DataSpec, Verdict
+from gannet.core.types import SCORE, DataSpec, Verdict
 from gannet.networks.initialise import Init, initialise
 from gannet.networks.layers import (
     Head,
@@ -24,6 +25,7 @@ from gannet.networks.layers import (
     labelled,
     spectral_norm,
 )
+from gannet.networks.minibatch import MinibatchStatistics, statistics
 
 Activation = Literal["relu", "leaky", "tanh", "silu"]
 MLPNorm = Literal["none", "batch", "layer"]
@@ -80,12 +82,14 @@ class MLPDiscriminator(nn.Module):
     """A fully connected discriminator of samples of any shape, with a projection head where there are classes.
 
     `x` `[B, *shape]`, `y` `[B]`, `given` `[B, …]` (laid beside `x`) → score `[B]`, features `layers` × `[B, width]`.
+    `minibatch` lays statistics across the batch beside the last features.
     Raises `UsageError` for sizes below 1.
     """
 
     def __init__(
         self,
         data: DataSpec,
+        heads: Mapping[str, int] = SCORE,
         *,
         width: int = 128,
         layers: int = 3,
@@ -94,6 +98,7 @@ class MLPDiscriminator(nn.Module):
         slope: float = 0.2,
         dropout: float = 0.0,
         spectral: bool = False,
+        minibatch: MinibatchStatistics = "none",
         init: Init = "default",
     ):
         super().__init__()
@@ -103,7 +108,8 @@ class MLPDiscriminator(nn.Module):
         inputs = math.prod(data.shape) + (math.prod(data.given.shape) if data.given else 0)
         sizes = [inputs] + [width] * layers
         self.layers = nn.ModuleList(dense(a, b, activation, norm, slope, dropout) for a, b in pairwise(sizes))
-        self.head = Head(width, data.classes)
+        self.minibatch = statistics(minibatch, width)
+        self.head = Head(self.minibatch.outputs, data.classes, heads)  # type: ignore[arg-type]
         initialise(self, init, slope if activation == "leaky" else 0.0)
         if spectral:
             spectral_norm(self)
@@ -114,4 +120,4 @@ class MLPDiscriminator(nn.Module):
         for layer in self.layers:
             h = layer(h)
             features.append(h)
-        return Verdict((self.head(h, y),), features=tuple(features))
+        return self.head(self.minibatch(h), y, features)

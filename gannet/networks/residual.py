@@ -7,7 +7,7 @@ convolution of each block starts at zero and the others at L^(-1/4) of He's scal
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
@@ -15,9 +15,20 @@ from torch import Tensor, nn
 
 from gannet.core.errors import UsageError
 from gannet.core.registry import DISCRIMINATORS, GENERATORS
-from gannet.core.types import DataSpec, Verdict
+from gannet.core.types import SCORE, DataSpec, Verdict
 from gannet.networks.initialise import initialise, scaled
-from gannet.networks.layers import Head, activation, at_least, bounded, downsample, flat, joined, one_hot, upsample
+from gannet.networks.layers import (
+    Head,
+    activation,
+    at_least,
+    bounded,
+    downsample,
+    flat,
+    joined,
+    one_hot,
+    upsample,
+    weighted,
+)
 from gannet.networks.sizes import doubling, image_shape, judged_shape, plan
 
 SLOPE = 0.2
@@ -140,6 +151,7 @@ class ResidualDiscriminator(nn.Module):
     def __init__(
         self,
         data: DataSpec,
+        heads: Mapping[str, int] = SCORE,
         *,
         width: int = 16,
         blocks: int = 1,
@@ -166,8 +178,8 @@ class ResidualDiscriminator(nn.Module):
             self.stages.append(stage)
         last = widths[-1]
         self.reading = scaled(nn.Conv2d(last, last, self.grid.start, groups=last, bias=False), LINEAR)
-        self.head = Head(last, data.classes)
-        for layer in self.head.children():
+        self.head = Head(last, data.classes, heads)
+        for layer in weighted(self.head):
             scaled(layer, LINEAR)
         initialise(self, init, SLOPE)
 
@@ -177,4 +189,4 @@ class ResidualDiscriminator(nn.Module):
         for stage in self.stages:
             h = stage(h)
             features.append(h)
-        return Verdict((self.head(flat(self.reading(h)), y),), features=tuple(features))
+        return self.head(flat(self.reading(h)), y, features)

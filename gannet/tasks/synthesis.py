@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
 
 from gannet.core.errors import UsageError
 from gannet.core.random import Draw
 from gannet.core.registry import TASKS
-from gannet.core.types import Batch, Comparison, DataSpec, Generated, Inputs, Player, Role, Task
+from gannet.core.types import SCORE, Batch, Comparison, DataSpec, Generated, Player, Role, Task
+from gannet.tasks.judged import Condition, Labels, judged, labelled, sides
 
 
 @TASKS.register("synthesis")
@@ -18,22 +20,24 @@ class Synthesis(Task):
 
     labels: "auto" conditions both networks on the class whenever the source has labels, "use" insists on them,
     "ignore" trains without.
+    condition: how the discriminator is told the class: "projection" by a term ⟨e_y, h⟩ of its head (Miyato & Koyama
+    2018), "concatenation" by one-hot planes laid beside the sample (CGAN, Mirza & Osindero 2014).
+    pack: how many samples are judged as one, side by side on axis 1 (PacGAN, Lin et al. 2018).
     """
 
-    def __init__(self, data: DataSpec, *, labels: Literal["auto", "use", "ignore"] = "auto"):
+    heads: Mapping[str, int] = SCORE
+    """What the discriminator must answer."""
+
+    def __init__(self, data: DataSpec, *, labels: Labels = "auto", condition: Condition = "projection", pack: int = 1):
         super().__init__(data)
-        if labels == "use" and not data.classes:
-            raise UsageError(
-                "task.labels=use needs a source with labels, and this one has none. Write task.labels=ignore."
-            )
-        self.view = data.seen_as(given=None, labels=labels != "ignore")
+        self.view = labelled(data, labels)
+        self.judged, self.rows_together = judged(self.view, condition, pack), pack
+        self.classes = self.view.classes  # of the labels that `sample` takes
 
     @property
     def roles(self) -> dict[str, Role]:
-        return {
-            "generator": Role("generator", "generator", self.view),
-            "discriminator": Role("discriminator", "discriminator", self.view),
-        }
+        discriminator = Role("discriminator", "discriminator", self.judged, self.heads)
+        return {"generator": Role("generator", "generator", self.view), "discriminator": discriminator}
 
     def players(self) -> dict[str, Player]:
         return {"discriminator": Player(("discriminator",)), "generator": Player(("generator",))}
@@ -45,28 +49,36 @@ class Synthesis(Task):
     def labels(self, batch: Batch) -> Tensor | None:
         return batch["y"] if self.view.classes else None
 
+    def latents(self, draw: Draw) -> Tensor:
+        """z of every row, `[B, latent]`."""
+        return draw.normal(self.latent)
+
     def generate(self, batch: Batch, draw: Draw) -> Generated:
-        generator = self.networks["generator"]
-        z = draw.normal(self.latent)  # [B, latent]
-        return Generated(generator(z, self.labels(batch)), z)
+        generator: Any = self.networks["generator"]
+        y = self.labels(batch)
+        z = self.latents(draw)
+        if not getattr(generator, "maps_latent", False):
+            return Generated(generator(z, y), z)
+        w = generator.map(z, y)
+        return Generated(generator.synthesise(w), w)
 
     def comparisons(self, batch: Batch, generated: Generated) -> list[Comparison]:
-        y = self.labels(batch)
-        return [Comparison("discriminator", Inputs(batch["x"], y), Inputs(generated.x, y))]
+        return [Comparison("discriminator", *sides(self.judged, self.rows_together, batch, generated.x))]
 
     def sample(
         self, draw: Draw, y: Tensor | None = None, given: Tensor | None = None, truncation: float = 1.0
     ) -> Tensor:
-        """Truncation scales the latent, z ← ψ·z (Brock et al. 2019 resample; scaling keeps one seed one picture)."""
-        generator = self.networks["generator"]
-        z = draw.normal(self.latent) * truncation
-        if not self.view.classes:
-            if y is not None:
-                raise UsageError("this generator was trained without labels; leave the label out.")
-            return generator(z)
-        if y is None:
+        """Truncation ψ scales the latent, z ← ψ·z (Brock et al. 2019 resample; scaling keeps one seed one picture); a
+        generator that maps its latent truncates what it mapped to instead, w ← w̄ + ψ·(w − w̄)."""
+        generator: Any = self.networks["generator"]
+        z = self.latents(draw)
+        if y is not None and not self.view.classes:
+            raise UsageError("this generator was trained without labels; leave the label out.")
+        if y is None and self.view.classes:
             y = draw.child("labels").integers(self.view.classes)
-        return generator(z, y)
+        if getattr(generator, "maps_latent", False):
+            return generator.synthesise(generator.map(z, y, truncation))
+        return generator(z * truncation, y)
 
     def preview(self, batch: Batch, draw: Draw, y: Tensor | None = None) -> list[tuple[str, Tensor]]:
         return [("real", batch["x"]), ("generated", self.sample(draw, self.labels(batch)))]

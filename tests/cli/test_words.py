@@ -279,8 +279,8 @@ def test_explain_every_preset(preset, capsys, elsewhere):
     assert main(["explain", preset]) == 0
     said = capsys.readouterr().out
     experiment = api.resolve(preset).experiment
-    assert f"objective: {experiment.objective}" in said
-    assert "L_D = " in said
+    judged = re.search(r"^  discriminator: ", said, re.MULTILINE) is not None
+    assert judged == (f"objective: {experiment.objective}" in said) == ("L_D = " in said)
     assert re.search(r"parameters\nplayers", said)
     assert re.search(r"share of the run +0 % +25 % +50 % +75 % +100 %", said)
     for name in experiment.regularizers:
@@ -321,7 +321,11 @@ def test_explain_says_when_a_schedule_depends_on_a_length_not_yet_known(capsys):
 def test_list_every_kind(kind, capsys):
     assert main(["list", kind]) == 0
     lines = capsys.readouterr().out.splitlines()
-    names = api.preset_names() if kind == "presets" else [n for parts in api.KINDS[kind] for n in parts.names()]
+    names = (
+        [*api.preset_names(), *api.paper_sizes()]
+        if kind == "presets"
+        else [n for parts in api.KINDS[kind] for n in parts.names()]
+    )
     assert [line.split()[0] for line in lines] == names
     assert all(len(line.split()) > 3 for line in lines)
 

@@ -37,6 +37,15 @@ BEYOND = {
     "two generator turns": ("gan", {"players": {"generator": {"repeats": 2}}}),
     "scored": ("gan", {"evaluate": {**SCORED, "every": 16}}),
     "pools in another memory layout": ("cycle-mini", {"channels_last": False}),
+    "steered": (
+        "quick",
+        {
+            "controllers": "[steer-penalty(low=0.5, high=0.51, runaway=0.9, patience=1), "
+            "steer-augmentation(patience=2, target=0.3, step=0.3), steer-rate(low=0.9, high=0.95, patience=3)]",
+            "augment": "diffaugment",
+        },
+    ),
+    "rolled back": ("quick", {"controllers": "[rollback(spread=0.99, patience=2, times=2)]"}),
     "weight penalties": ("gan", {"regularizers": "[orthogonal, l2, centering]", "clip.generator": 0.5}),
 }
 CASES = {name: (name, {}) for name in preset_names()} | BEYOND

@@ -255,7 +255,8 @@ def test_looking_at_heldout_rows_moves_nothing(tiny):
     first = trainer._heldout()
     assert all(torch.equal(v, before[k]) for k, v in trainer.game.networks.state_dict().items())
     assert trainer._heldout() == first
-    assert 0 <= first <= 1
+    assert list(first) == ["p_real_above_fake/heldout"]
+    assert 0 <= first["p_real_above_fake/heldout"] <= 1
     x = trainer.table.feed.take("discriminator", range(8))
     trainer.game.networks["discriminator"](x["x"], x["y"])  # a forward does move batch norm
     assert any(not torch.equal(v, before[k]) for k, v in trainer.game.networks.state_dict().items())

@@ -19,7 +19,7 @@ from gannet.core.types import Clock, Comparison, Inputs
 from gannet.engine.assembly import assemble
 from gannet.engine.feed import Feed
 from gannet.engine.trainer import Trainer
-from gannet.engine.turn import NonFinite, Table
+from gannet.engine.turn import NonFinite, Table, _adversarial
 
 SGD = {"optim": {"discriminator": "sgd(lr=0.1)", "generator": "sgd(lr=0.1)"}}
 B = 8
@@ -289,9 +289,10 @@ def test_half_precision_ends_where_penalties_and_objectives_begin(preset, game):
     whole = trainer.table._losses
 
     def watched(name, player, batch, generated, rounds, *rest):
+        seen.append(generated.x)
         for round in rounds:
             scores = [s for v in round.verdicts.values() for s in v.score]
-            seen.extend([round.real.x, round.fake.x, generated.x, *scores])
+            seen.extend([round.real.x, round.fake.x, *scores])
         return whole(name, player, batch, generated, rounds, *rest)
 
     trainer.table._losses = watched
@@ -370,8 +371,8 @@ def test_a_discriminator_that_moves_without_reals_is_a_defect_and_not_a_generato
     round = table.turn("discriminator", played.players["discriminator"], Clock(), None).rounds[0]
     fakes = replace(round, verdicts={"fake": round.verdicts["fake"]})
     with pytest.raises(KeyError, match="real"):
-        table._adversarial(fakes, moves=True)
-    assert table._adversarial(fakes, moves=False).isfinite()
+        _adversarial(played.objective, fakes.verdicts, True)
+    assert _adversarial(played.objective, fakes.verdicts, False).isfinite()
 
 
 # ------------------------------------------------------------------------------------------ what is not a number

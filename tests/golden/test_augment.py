@@ -9,6 +9,7 @@ from torch.testing import assert_close
 from gannet.core.errors import UsageError
 from gannet.core.random import Draw
 from gannet.core.registry import AUGMENTATIONS
+from gannet.core.types import Clock
 
 pytestmark = pytest.mark.usefixtures("fp64")
 
@@ -20,8 +21,9 @@ def draw(rows: int, seed: int = 0) -> Draw:
 def test_noise_by_hand():
     x = torch.randn(6, 2, 3)
     noise = AUGMENTATIONS.build("noise(std=0.5)")
-    assert_close(noise(x, draw(6)), x + 0.5 * draw(6).normal(2, 3))
-    assert_close(AUGMENTATIONS.build("noise(std=0)")(x, draw(6)), x)
+    assert noise.amount(Clock()) == 0.5
+    assert_close(noise(x, draw(6), 0.5), x + 0.5 * draw(6).normal(2, 3))
+    assert_close(noise(x, draw(6), 0.0), x)
     with pytest.raises(UsageError, match="std=-1"):
         AUGMENTATIONS.build("noise(std=-1)")
 

@@ -195,8 +195,8 @@ def test_projection_head_adds_the_class_direction():
     head, h, y = Head(6, 3), torch.randn(4, 6), torch.tensor([0, 2, 1, 2])
     w, b, e = head.linear.weight[0], head.linear.bias[0], head.embedding.weight
     expected = torch.stack([h[i] @ (w + e[y[i]]) + b for i in range(4)])
-    assert_close(head(h, y), expected)
-    assert_close(Head(6, 0)(h, None).shape, torch.Size([4]))
+    assert_close(head(h, y).score[0], expected)
+    assert_close(Head(6, 0)(h, None).score[0].shape, torch.Size([4]))
 
 
 def test_class_directions_start_at_the_scale_of_a_linear_layer():

@@ -1,0 +1,250 @@
+"""The auto-pilot's plan: from the look of the data and the time there is to an experiment.
+
+    data      kind, size, channels, count, copies, labels and their balance
+    machine   samples a second of the smallest networks that may be chosen, and of wider ones while they may be chosen
+    budget    stop.minutes or stop.samples
+
+Everything it chooses is a value of the experiment with the origin "auto-pilot", written to experiment.yaml, so that a
+resumed run is not planned again. What a person has set is left alone. The controllers take over from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from gannet.core import registry, world
+from gannet.core.overrides import Resolved, amend
+from gannet.core.types import DataSpec, Source
+from gannet.engine.assembly import assemble
+from gannet.engine.trainer import Trainer
+
+NAME = "auto"
+ORIGIN = "auto-pilot"
+MEASURING = 0.05
+"""The most of the budget that measuring may take."""
+LOOK = 2000
+"""Rows that are looked at for copies, spread and the balance of labels."""
+
+WIDTHS = (16, 32, 64, 128)
+ENOUGH = 1_000_000
+"""Samples a budget must hold before wider networks are worth their time: at the default rates a network of any width
+is still getting better after fewer."""
+FEW = 100_000
+"""Below this many samples even the usual width is too slow for the budget."""
+UNAUGMENTED = {"augment": "[]", "controllers": "[rollback, steer-penalty, steer-rate]"}
+FAMILIAR = 10
+"""Passes over the data before a discriminator can know it by heart."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the data are, as far as the plan depends on it."""
+
+    data: DataSpec
+    rows: int
+    distinct: float
+    """Share of the rows looked at that are not copies of another."""
+    power: float
+    """Mean over coordinates of their variance: the square of the unit that gradients are divided by."""
+    rarest: int
+    """Rows of the rarest class; 0 without labels."""
+
+    @property
+    def numbers(self) -> int:
+        return math.prod(self.data.shape)
+
+
+@dataclass
+class Plan:
+    """What was chosen and why: `values` by path of the experiment, `reasons` a line each; `seconds` it took."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def choose(self, why: str, values: Mapping[str, Any]) -> None:
+        self.values |= values
+        self.reasons.append(why)
+
+
+def look(source: Source) -> Look:
+    """Read up to `LOOK` rows of the training split."""
+    split = source.split("train")
+    # Evenly through the whole split: folders are often sorted by class.
+    chosen = torch.linspace(0, len(split) - 1, min(LOOK, len(split))).round().long()
+    batch = split.take(chosen)
+    x = batch["x"].flatten(1)
+    copies = {hashlib.sha256(row.numpy().tobytes()).digest() for row in x}
+    rarest = 0
+    if source.spec.classes and "y" in batch:
+        counts = torch.bincount(batch["y"][batch["y"] >= 0], minlength=source.spec.classes)
+        rarest = int(counts.min()) * len(split) // len(x)
+    power = float(x.double().var(0, correction=0).mean())
+    return Look(source.spec, len(split), len(copies) / len(x), max(power, 1e-12), rarest)
+
+
+def plan(resolved: Resolved, source: Source | None = None, measure: bool = True) -> tuple[Resolved, Plan]:
+    """The experiment as the auto-pilot would run it on `source`, and what it chose. Without `measure`, and
+    among several processes, the machine is not asked, and the usual widths are taken."""
+    began = time.monotonic()
+    if source is None:
+        source = registry.SOURCES.build(resolved.experiment.data, where="data")
+    seen, chosen = look(source), Plan()
+    chosen.reasons.append(_described(seen))
+    if len(seen.data.shape) == 3:
+        _plan_images(seen, chosen)
+    else:
+        _plan_vectors(seen, chosen)
+    _plan_labels(seen, chosen)
+    planned = amend(resolved, chosen.values, ORIGIN)
+    samples = _plan_size(planned, source, seen, chosen, began) if measure and world.size() == 1 else None
+    planned = amend(planned, chosen.values, ORIGIN)
+    _plan_length(planned, seen, chosen, samples)
+    chosen.seconds = time.monotonic() - began
+    return amend(planned, chosen.values, ORIGIN), chosen
+
+
+# ------------------------------------------------------------------------------------------------------ the choices
+
+
+def _described(seen: Look) -> str:
+    shape = "×".join(map(str, seen.data.shape))
+    labels = f", {seen.data.classes} classes, the rarest about {seen.rarest:,} rows" if seen.data.classes else ""
+    copies = "" if seen.distinct == 1 else f", {100 * (1 - seen.distinct):.0f} % copies"
+    return f"data: {seen.rows:,} samples {shape}{labels}{copies}"
+
+
+def penalty(seen: Look) -> float:
+    """Where the weight of R1 and R2 starts.
+
+    It is 1 for a 32×32 grey image, as measured, and grows with the number of pixels and channels: over a larger input
+    the same change of the whole image is spread thinner, |∇D|² falls, and the discriminator wins. For points it grows
+    with their variance, as a gradient has units of 1/x. The controller corrects it by powers of 2 and 8.
+    """
+    if len(seen.data.shape) == 3:
+        return min(100.0, max(0.3, (seen.numbers / 1024) ** 1.5))
+    return 0.2 * seen.power
+
+
+def _plan_images(seen: Look, chosen: Plan) -> None:
+    weight = penalty(seen)
+    schedule = f'cosine({weight:.3g}, {weight / 10:.3g}, over="50%")'
+    chosen.choose(
+        f"penalty: starts at {weight:.3g} for {seen.numbers:,} numbers a sample",
+        {"regularizers.r1.weight": schedule, "regularizers.r2.weight": schedule},
+    )
+
+
+def _plan_vectors(seen: Look, chosen: Plan) -> None:
+    weight = penalty(seen)
+    schedule = f"cosine({weight:.3g}, {weight / 100:.3g})"
+    latent = max(2, min(64, seen.numbers))
+    chosen.choose(
+        f"networks: fully connected, latent {latent}; penalty {weight:.3g} for a variance of {seen.power:.3g}",
+        {
+            "generator": f"mlp(width=128, layers=3, latent={latent})",
+            "discriminator": "mlp(width=128, layers=3)",
+            "regularizers": f"[r1(weight={schedule}), r2(weight={schedule})]",
+            "batch": 256,
+            "ema.halflife": 50_000,
+            **UNAUGMENTED,
+        },
+    )
+
+
+def _plan_labels(seen: Look, chosen: Plan) -> None:
+    if seen.data.classes and seen.rarest < 2:
+        chosen.choose(
+            "labels: some class has hardly a row, so they are not used (task.labels=use insists)",
+            {"task.labels": "ignore"},
+        )
+
+
+def _plan_size(planned: Resolved, source: Source, seen: Look, chosen: Plan, began: float) -> float:
+    """Choose widths by what the machine can do in the budget; the samples the run will see."""
+    stop = planned.experiment.stop
+    if stop.minutes is None:
+        return float(stop.samples or 0)
+    seconds = 60 * stop.minutes
+    allowed = began + MEASURING * seconds
+    images = len(seen.data.shape) == 3 and planned.experiment.generator.name == "dcgan"
+    width = int(planned.experiment.generator.args.get("width", 32)) if images else 0
+    rates = {width: _rate(planned, source, min(2.0, MEASURING * seconds / 3))}
+    # Every doubling costs about three times as much, so a wider network is measured only where it can be worth it.
+    while images and width < WIDTHS[-1] and rates[width] * seconds / 3 > ENOUGH and time.monotonic() < allowed:
+        wider = amend(planned, _widths(2 * width), ORIGIN)
+        rates[2 * width] = _rate(wider, source, max(0.5, min(2.0, (allowed - time.monotonic()) / 2)))
+        if rates[2 * width] * seconds < ENOUGH:
+            break
+        width *= 2
+    if images and rates[width] * seconds < FEW and width == 32:
+        width = 16
+        rates[16] = 2 * rates[32]
+    samples = rates[width] * seconds
+    if images:
+        told = ", ".join(f"{w}: {r:,.0f}/s" for w, r in rates.items())
+        chosen.choose(
+            f"width {width}: about {samples:,.0f} samples in {stop.minutes:g} minutes ({told})", _widths(width)
+        )
+    return samples
+
+
+def _widths(width: int) -> dict[str, Any]:
+    return {"generator.width": width, "discriminator.width": width}
+
+
+def _plan_length(planned: Resolved, seen: Look, chosen: Plan, samples: float | None) -> None:
+    """What depends on how many samples the run will see: the average's memory, and whether the data can be learned by
+    heart."""
+    distinct = max(1.0, seen.rows * seen.distinct)
+    if samples:
+        halflife = min(500_000, max(1000, round(samples / 8, -3)))
+        chosen.choose(f"moving average: half-life {halflife:,.0f} samples", {"ema.halflife": halflife})
+    if len(seen.data.shape) != 3:
+        return
+    passes = math.inf if samples is None else samples / distinct
+    if passes < FAMILIAR:
+        chosen.choose(
+            f"no augmentation: {passes:.1f} passes over the data are too few to learn it by heart",
+            UNAUGMENTED,
+        )
+        return
+    start = 0.0 if distinct >= 5000 else 0.2 if distinct >= 1000 else 0.4
+    chosen.choose(
+        f"augmentation: starts at {100 * start:.0f} % for {distinct:,.0f} different samples, then follows the "
+        "discriminator's gap",
+        {"controllers.steer-augmentation.start": start},
+    )
+
+
+# ---------------------------------------------------------------------------------------------------- the machine
+
+
+def _rate(resolved: Resolved, source: Source, seconds: float) -> float:
+    """Samples a second of this experiment's steps, without a run directory, scores or log lines."""
+    never = 10**15
+    quiet = resolved.experiment.keep.model_copy(update={"log": never, "samples": never, "checkpoints": never})
+    stop = resolved.experiment.stop.model_copy(update={"samples": never, "minutes": None})
+    experiment = resolved.experiment.model_copy(update={"keep": quiet, "stop": stop, "profile": False})
+    trainer = Trainer(assemble(experiment, source))
+    every = max([r.every for r in trainer.game.regularizers.values()], default=1)
+    trainer._step(False)  # the first fills caches and allocators
+    steps, began = 0, time.monotonic()
+    while steps % every or steps == 0 or time.monotonic() - began < seconds:
+        trainer._step(False)
+        steps += 1
+        if time.monotonic() - began > 3 * seconds + 1:
+            break
+    return steps * experiment.batch / (time.monotonic() - began)
+
+
+def wanted(resolved: Resolved) -> bool:
+    """Whether this is the auto-pilot's preset, not yet planned."""
+    return resolved.experiment.preset == NAME and ORIGIN not in resolved.origins.values()

@@ -1,0 +1,267 @@
+"""Controllers: each watches one signal of the log and moves one setting of a run, with a line that says why.
+
+At most one of them moves at a log line, in this order: a return to a snapshot, the penalty, the augmentation, the
+learning rate. Factors and the lines not yet acted on are part of a run's state, so a resumed run decides alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+
+from gannet.core.errors import UsageError
+from gannet.core.parts import Controller, Decision
+from gannet.core.registry import CONTROLLERS
+from gannet.engine.distributed import mean_over_processes
+
+Lines = list[Mapping[str, Any]]
+
+SIGNALS = (
+    "p_real_above_fake",
+    "p_train_above_heldout",
+    "sign_real",
+    "loss_over_equilibrium",
+    "spread",
+)
+"""What controllers may read of a log line; each is averaged over processes, so that all decide alike."""
+KEPT = 32
+"""Lines that are remembered at most."""
+ORDER = ("rollback", "penalty", "augmentation", "discriminator.lr")
+
+
+@CONTROLLERS.register("steer-penalty")
+class SteerPenalty(Controller):
+    """The penalty's weight, from how far the discriminator is ahead: P(D(real) > D(fake)).
+
+    Above `high` on average over `patience` log lines the weight is doubled, beyond `runaway` multiplied by 8; below
+    `low` it is halved. The factor stays within `smallest` … `largest`. A discriminator that tells every pair apart
+    gives no useful gradient; one that tells none apart is smothered, and samples stay blurred.
+    """
+
+    actuator = "penalty"
+
+    def __init__(
+        self,
+        *,
+        low: float = 0.56,
+        high: float = 0.95,
+        runaway: float = 0.995,
+        patience: int = 4,
+        smallest: float = 0.05,
+        largest: float = 10_000.0,
+    ):
+        if not 0.5 <= low < high <= runaway <= 1:
+            raise UsageError(
+                f"low={low:g}, high={high:g}, runaway={runaway:g}: they are shares of pairs that the discriminator "
+                "orders rightly, ½ ≤ low < high ≤ runaway ≤ 1, as in low=0.56, high=0.95, runaway=0.995."
+            )
+        _check_range(smallest, largest)
+        self.low, self.high, self.runaway = low, high, runaway
+        self.patience, self.smallest, self.largest = _at_least_one(patience), smallest, largest
+
+    def decide(self, lines: Lines, factor: float) -> Decision | None:
+        ahead = mean(lines, "p_real_above_fake", self.patience)
+        if ahead is None:
+            return None
+        if ahead > self.high and factor < self.largest:
+            times = 8.0 if ahead > self.runaway else 2.0
+            new = min(self.largest, factor * times)
+        elif ahead < self.low and factor > self.smallest:
+            new = max(self.smallest, factor / 2)
+        else:
+            return None
+        return Decision(new, f"P(real > fake) {ahead:.2f}{seen(lines, self.patience)}: penalty {moved(new / factor)}")
+
+
+@CONTROLLERS.register("steer-augmentation")
+class SteerAugmentation(Controller):
+    """The amount of augmentation, from signs that the discriminator learns its training rows by heart.
+
+    signal "heldout": P(D(trained) > D(held out)), ½ when it has learned nothing of them by heart; "sign":
+    E[sign D(real)], the r_t of Karras et al. 2020 (ADA), whose target is 0.6. Above `target` the amount grows by
+    `step`, below `target` − `slack` it shrinks by half as much; it stays within 0 … `largest`.
+    """
+
+    actuator = "augmentation"
+
+    def __init__(
+        self,
+        *,
+        signal: Literal["heldout", "sign"] = "heldout",
+        target: float = 0.6,
+        slack: float = 0.05,
+        step: float = 0.1,
+        start: float = 0.0,
+        largest: float = 0.8,
+        patience: int = 4,
+    ):
+        for name, value in (("target", target), ("step", step), ("start", start), ("largest", largest)):
+            if not 0 <= value <= 1:
+                raise UsageError(f"{name}={value:g} is out of range. It is a share: 0 … 1.")
+        self.signal = "p_train_above_heldout" if signal == "heldout" else "sign_real"
+        self.target, self.slack, self.step, self.start = target, slack, step, start
+        self.largest, self.patience = largest, _at_least_one(patience)
+
+    def decide(self, lines: Lines, factor: float) -> Decision | None:
+        found = mean(lines, self.signal, self.patience)
+        if found is None:
+            return None
+        if found > self.target and factor < self.largest:
+            new = min(self.largest, factor + self.step)
+        elif found < self.target - self.slack and factor > 0:
+            new = max(0.0, factor - self.step / 2)
+        else:
+            return None
+        what = "P(trained > held out)" if self.signal == "p_train_above_heldout" else "E[sign D(real)]"
+        return Decision(
+            new, f"{what} {found:.2f}{seen(lines, self.patience)}: augmentation {100 * factor:.0f} → {100 * new:.0f} %"
+        )
+
+
+@CONTROLLERS.register("steer-rate")
+class SteerRate(Controller):
+    """The discriminator's learning rate, from its loss against the value at equilibrium.
+
+    Hazimeh & Ponomareva, "Mind the (optimality) Gap", AISTATS 2023: a loss far below the equilibrium's says that the
+    discriminator outruns the generator. Below `low` times that value the rate is multiplied by 0.7, above `high` it
+    returns towards 1 in the same steps; it stays at `smallest` or above. Objectives whose equilibrium is 0
+    (wasserstein) leave it alone.
+    """
+
+    actuator = "discriminator.lr"
+
+    def __init__(self, *, low: float = 0.25, high: float = 0.5, smallest: float = 0.2, patience: int = 6):
+        if not 0 < low < high <= 1:
+            raise UsageError(
+                f"low={low:g}, high={high:g}: shares of the loss at equilibrium, 0 < low < high ≤ 1, as 0.25 and 0.5."
+            )
+        _check_range(smallest, 1.0)
+        self.low, self.high, self.smallest, self.patience = low, high, smallest, _at_least_one(patience)
+
+    def decide(self, lines: Lines, factor: float) -> Decision | None:
+        found = mean(lines, "loss_over_equilibrium", self.patience)
+        if found is None:
+            return None
+        if found < self.low and factor > self.smallest:
+            new = max(self.smallest, factor * 0.7)
+        elif found > self.high and factor < 1:
+            new = min(1.0, factor / 0.7)
+        else:
+            return None
+        return Decision(
+            new,
+            f"the discriminator's loss is {found:.2f} of its value at equilibrium{seen(lines, self.patience)}: "
+            f"its learning rate {moved(new / factor)}",
+        )
+
+
+@CONTROLLERS.register("rollback")
+class Rollback(Controller):
+    """Return to a snapshot from before a mode collapse, and go on with a stronger penalty.
+
+    When fakes have varied less than `spread` times as much as reals on each of the last `patience` log lines, the run
+    goes back to the newest of its snapshots that was still well, if there is one, and multiplies the penalty by 4;
+    `times` at most.
+    """
+
+    actuator = "rollback"
+
+    def __init__(self, *, spread: float = 0.5, patience: int = 6, times: int = 3):
+        if not 0 < spread < 1:
+            raise UsageError(
+                f"spread={spread:g} is out of range. It is a share of the reals' spread: above 0, below 1."
+            )
+        self.spread, self.patience, self.times = spread, _at_least_one(patience), _at_least_one(times)
+
+    def decide(self, lines: Lines, factor: float) -> Decision | None:
+        last = [line["spread"] for line in lines[-self.patience :] if "spread" in line]
+        if len(last) < self.patience or max(last) >= self.spread or factor >= 4**self.times:
+            return None
+        found = sum(last) / len(last)
+        return Decision(
+            factor * 4,
+            f"fakes vary {found:.2f} times as much as reals{seen(lines, self.patience)}: penalty × 4",
+            since=lines[-self.patience]["samples"],
+        )
+
+
+class Pilot:
+    """The controllers of a run, in their order, with the factor of each actuator."""
+
+    def __init__(self, controllers: Mapping[str, Controller], equilibrium: float, armed: float):
+        self.controllers = dict(sorted(controllers.items(), key=lambda item: ORDER.index(item[1].actuator)))
+        self.equilibrium, self.armed = equilibrium, armed
+        self.factors: dict[str, float] = {c.actuator: c.start for c in self.controllers.values()}
+        self.lines: list[dict[str, float]] = []
+
+    def factor(self, *actuators: str) -> float:
+        """The product of the factors of `actuators`; 1 for one that nothing moves."""
+        product = 1.0
+        for actuator in actuators:
+            product *= self.factors.get(actuator, 1.0)
+        return product
+
+    @property
+    def reads_gap(self) -> bool:
+        """Whether some controller wants training rows judged beside held-out ones at every log line."""
+        return any(getattr(c, "signal", "") == "p_train_above_heldout" for c in self.controllers.values())
+
+    def read(self, record: Mapping[str, Any], share: float) -> tuple[str, Decision] | None:
+        """Take in a log line at `share` of the run; the name of the controller that moves now, and its move."""
+        line = {k: float(record[k]) for k in SIGNALS if k in record}
+        if self.equilibrium > 0 and "loss_above_equilibrium" in record:
+            line["loss_over_equilibrium"] = 1 + float(record["loss_above_equilibrium"]) / self.equilibrium
+        means = mean_over_processes({k: torch.tensor(v, dtype=torch.float64) for k, v in line.items()})
+        self.lines.append({"samples": float(record["samples"]), **{k: float(v) for k, v in means.items()}})
+        del self.lines[:-KEPT]
+        for name, controller in self.controllers.items():
+            # A young generator makes nothing but one grey picture, which is no collapse.
+            if controller.actuator == "rollback" and share < self.armed:
+                continue
+            decision = controller.decide(list(self.lines), self.factors[controller.actuator])
+            if decision is not None:
+                self.factors[controller.actuator] = decision.factor
+                self.lines = []
+                return name, decision
+        return None
+
+    @property
+    def state(self) -> dict[str, Any]:
+        return {"factors": self.factors, "lines": self.lines}
+
+    @state.setter
+    def state(self, value: dict[str, Any]) -> None:
+        self.factors, self.lines = dict(value["factors"]), [dict(line) for line in value["lines"]]
+
+
+def mean(lines: Lines, key: str, count: int) -> float | None:
+    """The mean of `key` over the last `count` lines; `None` while there are fewer."""
+    found = [line[key] for line in lines[-count:] if key in line]
+    return sum(found) / count if len(found) == count else None
+
+
+def seen(lines: Lines, count: int) -> str:
+    """Over how many samples the last `count` lines reach: " for 20k samples"."""
+    last = lines[-count:]
+    if len(last) < 2:
+        return ""
+    each = (last[-1]["samples"] - last[0]["samples"]) / (len(last) - 1)
+    samples = each * len(last)
+    return f" for {samples / 1000:.0f}k samples" if samples >= 2000 else f" for {samples:.0f} samples"
+
+
+def moved(times: float) -> str:
+    return f"× {times:.3g}" if times >= 1 else f"÷ {1 / times:.3g}"
+
+
+def _at_least_one(count: int) -> int:
+    if count < 1:
+        raise UsageError(f"{count} is too few: at least 1.")
+    return count
+
+
+def _check_range(smallest: float, largest: float) -> None:
+    if not 0 < smallest <= largest:
+        raise UsageError(f"smallest={smallest:g} must be above 0 and at most {largest:g}.")

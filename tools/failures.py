@@ -1,0 +1,171 @@
+"""The pictures of docs/why-gans-fail.md: each failure provoked, and the same run with its remedy beside it.
+
+    python tools/failures.py [NAME …] [--out docs/images] [--runs FOLDER]
+
+Every case is two `gannet train` commands that differ by the remedy alone. They are printed, and the figures under them
+are read from the runs' logs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from gannet import api
+from gannet.engine.run import Run
+
+RING = 'points(name="ring-8")'
+TOY = {
+    "data": RING,
+    "generator": "mlp(width=128, layers=2, latent=2)",
+    "discriminator": "mlp(width=128, layers=2)",
+    "batch": 256,
+    "stop.samples": 256 * 4000,
+    "keep.log": 256 * 40,
+    "evaluate.every": "10%",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A failure: the preset and overrides that provoke it, what mends it, and the key of the log that shows it."""
+
+    preset: str
+    provoked: dict[str, Any]
+    remedy: dict[str, Any]
+    signal: str
+
+
+CASES = {
+    "vanishing": Case(
+        "gan",
+        {**TOY, "objective": "saturating", "optim.discriminator": "adam(lr=5e-3)", "optim.generator": "adam(lr=2e-4)"},
+        {"objective": "nonsaturating", "regularizers": "[r1(weight=0.1), r2(weight=0.1)]"},
+        "grad_norm/generator",
+    ),
+    "collapse": Case(
+        "gan",
+        {**TOY, "optim.discriminator": "adam(lr=1e-3)", "optim.generator": "adam(lr=1e-3)"},
+        {"objective": "nonsaturating(pairing=paired)", "regularizers": "[r1(weight=0.1), r2(weight=0.1)]"},
+        "spread",
+    ),
+    "oscillation": Case(
+        "gan",
+        {
+            **TOY,
+            "data": 'points(name="moons")',
+            "objective": "wasserstein",
+            "optim.discriminator": "adam(lr=1e-3, betas=[0.9, 0.999])",
+            "optim.generator": "adam(lr=1e-3, betas=[0.9, 0.999])",
+        },
+        {"regularizers": "[r1(weight=1), r2(weight=1)]"},
+        "loss/discriminator",
+    ),
+    "memorisation": Case(
+        "quick",
+        {"data": "digits(limit=60)", "task.labels": "ignore", "stop.samples": 160_000, "keep.log": 800},
+        {"augment": "diffaugment(policy=[translation, cutout])"},
+        "p_real_above_fake/heldout",
+    ),
+    "overfitting": Case(
+        "dcgan",
+        {"data": "digits(limit=200)", "task.labels": "ignore", "stop.samples": 120_000, "keep.log": 600},
+        {
+            "augment": "diffaugment(policy=[translation])",
+            "discriminator.norm": "none",
+            "regularizers": "[r1(weight=1), r2(weight=1)]",
+        },
+        "p_real_above_fake/heldout",
+    ),
+    "checkerboard": Case(
+        "quick",
+        {
+            "data": "mnist(limit=5000)",
+            "task.labels": "ignore",
+            "generator": "dcgan(width=32, latent=64, kernel=3)",
+            "stop.samples": 24_000,
+            "keep.log": 200,
+        },
+        {"generator": "dcgan(width=32, latent=64, kernel=4)"},
+        "spread",
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", help="which of them; all by default")
+    parser.add_argument("--out", type=Path, default=Path("docs/images"))
+    parser.add_argument("--runs", type=Path, help="where the runs are kept; a temporary folder by default")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        for name in args.names or CASES:
+            picture = show(name, CASES[name], args.runs or Path(folder))
+            args.out.mkdir(parents=True, exist_ok=True)
+            picture.save(args.out / f"fails-{name}.png", optimize=True)
+            print(f"{args.out / f'fails-{name}.png'}\n")
+
+
+def show(name: str, case: Case, folder: Path) -> Image.Image:
+    """Run both sides of a case and lay their last samples over the curve of its signal."""
+    sides = {"provoked": case.provoked, "mended": {**case.provoked, **case.remedy}}
+    grids, curves = [], []
+    for side, overrides in sides.items():
+        run, outcome = api.train(case.preset, {**overrides, "stop.minutes": None}, folder / f"{name}-{side}")
+        words = [f"{key}={value}" for key, value in overrides.items()]
+        print(f"{side}: gannet train {case.preset} {shlex.join(words)}")
+        print(f"    {_told(run, case.signal)}; " + ", ".join(f"{k} {v:.3g}" for k, v in outcome.scores.items()))
+        assert outcome.grid is not None
+        grids.append(Image.open(outcome.grid).convert("RGB"))
+        curves.append(_curve(run, case.signal))
+    return _beside(grids, curves, case.signal)
+
+
+def _curve(run: Run, key: str) -> tuple[np.ndarray, np.ndarray]:
+    found = [(r["samples"], r[key]) for r in run.read_log() if r["kind"] == "step" and key in r]
+    at, values = np.array(found, dtype=float).T
+    return at, values
+
+
+def _told(run: Run, key: str) -> str:
+    _, values = _curve(run, key)
+    tenth = max(1, len(values) // 10)
+    return f"{key}: first tenth {values[:tenth].mean():.3g}, last tenth {values[-tenth:].mean():.3g}"
+
+
+def _beside(grids: list[Image.Image], curves: list[tuple[np.ndarray, np.ndarray]], key: str) -> Image.Image:
+    import io
+
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 6.4), dpi=90, facecolor="white")
+    FigureCanvasAgg(figure)
+    for number, (title, grid) in enumerate(zip(("as it fails", "with the remedy"), grids, strict=True)):
+        axes = figure.add_axes((0.03 + 0.5 * number, 0.36, 0.45, 0.58))
+        axes.imshow(grid)
+        axes.set_title(title, fontsize=11)
+        axes.set_axis_off()
+    axes = figure.add_axes((0.08, 0.08, 0.89, 0.22))
+    for (at, values), label, colour in zip(
+        curves, ("as it fails", "with the remedy"), ("#D55E00", "#0072B2"), strict=True
+    ):
+        axes.plot(at, values, label=label, color=colour, linewidth=1.3)
+    axes.set_title(key, fontsize=10)
+    axes.set_xlabel("samples seen", fontsize=9)
+    axes.legend(fontsize=8, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    data = io.BytesIO()
+    figure.savefig(data, format="png")
+    return Image.open(io.BytesIO(data.getvalue())).convert("P", palette=Image.Palette.ADAPTIVE, colors=128)
+
+
+if __name__ == "__main__":
+    main()
