@@ -122,13 +122,13 @@ def dry_run(
     set_threads(resolved.experiment)
     distributed.join(pick_device(resolved.experiment.device))
     with memory_errors(resolved.experiment):
-        resolved, source, _ = planned(resolved)
+        resolved, source, chosen = planned(resolved)
         experiment = resolved.experiment
         game = assemble(experiment, source)
         startable(game)
         make_scorer(game)
         where = describe.destination(experiment, run)
-        lines = [*describe.values(resolved, game), "", *describe.composition(game), ""]
+        lines = [*describe.values(resolved, game), "", *describe.composition(game), "", *chosen.reasons, ""]
         lines += describe.forecast(experiment.stop, describe.trial(game), game.device)
     return "\n".join([*lines, f"writes   {where}/ once it is started without --dry-run; nothing was written now"])
 

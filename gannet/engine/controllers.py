@@ -45,7 +45,7 @@ class SteerPenalty(Controller):
     def __init__(
         self,
         *,
-        low: float = 0.56,
+        low: float = 0.54,
         high: float = 0.95,
         runaway: float = 0.995,
         patience: int = 4,
@@ -55,7 +55,7 @@ class SteerPenalty(Controller):
         if not 0.5 <= low < high <= runaway <= 1:
             raise UsageError(
                 f"low={low:g}, high={high:g}, runaway={runaway:g}: they are shares of pairs that the discriminator "
-                "orders rightly, ½ ≤ low < high ≤ runaway ≤ 1, as in low=0.56, high=0.95, runaway=0.995."
+                "orders rightly, ½ ≤ low < high ≤ runaway ≤ 1, as in low=0.54, high=0.95, runaway=0.995."
             )
         _check_range(smallest, largest)
         self.low, self.high, self.runaway = low, high, runaway
@@ -109,9 +109,9 @@ class SteerAugmentation(Controller):
         if found is None:
             return None
         if found > self.target and factor < self.largest:
-            new = min(self.largest, factor + self.step)
+            new = min(self.largest, round(factor + self.step, 6))
         elif found < self.target - self.slack and factor > 0:
-            new = max(0.0, factor - self.step / 2)
+            new = max(0.0, round(factor - self.step / 2, 6))  # 0 is to be met
         else:
             return None
         what = "P(trained > held out)" if self.signal == "p_train_above_heldout" else "E[sign D(real)]"

@@ -33,11 +33,11 @@ def build(spec: str):
         (0.949, 1.0, None),
         (0.96, 1.0, 2.0),
         (0.996, 1.0, 8.0),
-        (0.57, 1.0, None),
-        (0.55, 1.0, 0.5),
+        (0.55, 1.0, None),
+        (0.53, 1.0, 0.5),
         (0.96, 10_000.0, None),
         (0.996, 5_000.0, 10_000.0),
-        (0.55, 0.05, None),
+        (0.53, 0.05, None),
     ],
 )
 def test_the_penalty_follows_how_far_the_discriminator_is_ahead(ahead, factor, expected):

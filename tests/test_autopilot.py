@@ -1,0 +1,261 @@
+"""The auto-pilot's plan: what it sees in data, what it chooses from that, and that a person's word goes first."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from gannet import api, autopilot
+from gannet.autopilot import Look, look, penalty, plan, wanted
+from gannet.core.overrides import resolve
+from gannet.core.types import DataSpec, Field, Source
+
+POINTS = Field((2,), kind="points", range=None)
+
+
+class Rows:
+    def __init__(self, batch):
+        self.batch = batch
+
+    def __len__(self):
+        return len(self.batch["x"])
+
+    def take(self, indices):
+        return {key: value[indices] for key, value in self.batch.items()}
+
+
+class Made(Source):
+    """A source of these very rows, the same to train on and held out."""
+
+    def __init__(self, x, field=None, y=None, classes=0):
+        self.spec = DataSpec({"x": field or Field(tuple(x.shape[1:]))}, classes)
+        self.rows = Rows({"x": x} | ({} if y is None else {"y": y}))
+
+    def split(self, name):
+        return self.rows
+
+    def fingerprint(self):
+        return "made"
+
+
+def images(rows=64, shape=(1, 8, 8), **more) -> Made:
+    return Made(torch.rand(rows, *shape, generator=torch.Generator().manual_seed(0)) * 2 - 1, **more)
+
+
+def planned(source, *words, preset="auto", measure=False):
+    return plan(resolve(preset, list(words)), source, measure)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """`machine({16: 900, 32: 500, …})`: samples a second of networks of these widths, and which were asked for."""
+
+    def runs_at(rates):
+        asked = []
+
+        def rate(resolved, source, seconds):
+            width = int(resolved.experiment.generator.args.get("width", 0))
+            asked.append(width)
+            return rates[width]
+
+        monkeypatch.setattr(autopilot, "_rate", rate)
+        return asked
+
+    return runs_at
+
+
+# ------------------------------------------------------------------------------------------------------- looking
+
+
+def test_a_look_sees_shape_copies_spread_and_the_rarest_class():
+    x = torch.zeros(40, 2)
+    x[:20, 0] = 2.0  # two different rows; variance 1 along the first coordinate, 0 along the second
+    y = torch.cat([torch.zeros(37), torch.ones(3)]).long()
+    seen = look(Made(x, POINTS, y, classes=2))
+    assert (seen.rows, seen.numbers, seen.distinct, seen.power, seen.rarest) == ((40, 2, 2 / 40, pytest.approx(0.5), 3))
+
+
+def test_a_look_at_a_large_sorted_set_reaches_every_class(monkeypatch):
+    monkeypatch.setattr(autopilot, "LOOK", 50)
+    y = torch.arange(10).repeat_interleave(100)
+    seen = look(Made(torch.randn(1000, 2), POINTS, y, classes=10))
+    assert 80 <= seen.rarest <= 100
+    assert look(Made(torch.zeros(7, 2), POINTS)).power > 0, "rows that are all alike still have a scale"
+
+
+# ------------------------------------------------------------------------------------------------- what it chooses
+
+
+def seen_as(*shape, power=0.3, points=False) -> Look:
+    field = Field(shape, kind="points", range=None) if points else Field(shape)
+    return Look(DataSpec({"x": field}), 1000, 1.0, power, 0)
+
+
+def test_the_penalty_starts_higher_for_larger_and_coloured_images():
+    weights = [penalty(seen_as(*shape)) for shape in ((1, 8, 8), (1, 32, 32), (3, 32, 32), (3, 64, 64), (3, 512, 512))]
+    assert weights == sorted(weights)
+    assert weights[0] == 0.3
+    assert weights[1] == 1
+    assert weights[2] == pytest.approx(3**1.5)
+    assert weights[-1] == 100
+
+
+def test_the_penalty_of_points_has_the_units_of_their_variance():
+    assert penalty(seen_as(2, power=8.0, points=True)) == pytest.approx(4 * penalty(seen_as(2, power=2.0, points=True)))
+
+
+def test_images_get_convolutions_and_points_perceptrons():
+    pictures = planned(images())[0].experiment
+    points = planned(Made(torch.randn(500, 3), Field((3,), kind="points", range=None)))[0].experiment
+    assert pictures.generator.name == pictures.discriminator.name == "dcgan"
+    assert points.generator.name == points.discriminator.name == "mlp"
+    assert points.generator.args["latent"] == 3
+    assert points.augment == {}
+    assert "steer-augmentation" not in points.controllers
+    assert set(points.regularizers) == {"r1", "r2"}
+
+
+def test_few_rows_of_a_class_leave_labels_out():
+    rare = torch.cat([torch.zeros(63), torch.ones(1)]).long()
+    fair = torch.arange(64) % 2
+    assert planned(images(y=rare, classes=2))[0].experiment.task.args["labels"].name == "ignore"
+    assert "labels" not in planned(images(y=fair, classes=2))[0].experiment.task.args
+
+
+@pytest.mark.parametrize(
+    ("rates", "minutes", "width", "asked"),
+    [
+        # 120 s: too slow for the usual width
+        ({32: 500.0, 16: 900.0}, 2, 16, [32, 16]),
+        # too slow, and half as wide is hardly faster
+        ({32: 500.0, 16: 600.0}, 2, 32, [32, 16]),
+        # enough for the usual one, and twice as wide cannot reach a million
+        ({32: 5000.0}, 2, 32, [32]),
+        # fast enough that wider is measured, and it is worth its time
+        ({32: 50_000.0, 64: 20_000.0}, 2, 64, [32, 64]),
+        # measured, and too slow to be worth it
+        ({32: 50_000.0, 64: 2000.0}, 2, 32, [32, 64]),
+        # the same machine with more time goes further, up to the widest
+        ({32: 50_000.0, 64: 20_000.0, 128: 8000.0}, 60, 128, [32, 64, 128]),
+    ],
+)
+def test_the_width_is_what_the_machine_can_use(rates, minutes, width, asked, machine):
+    log = machine(rates)
+    found, chosen = planned(images(), f"stop.minutes={minutes}", measure=True)
+    assert log == asked
+    assert found.experiment.generator.args["width"] == found.experiment.discriminator.args["width"] == width
+    (line,) = [reason for reason in chosen.reasons if reason.startswith("width ")]
+    assert line.startswith(f"width {width}: about ")
+    assert all(f"{w}: {rate:,.0f}/s" in line for w, rate in rates.items())
+
+
+def test_without_a_time_to_fill_the_machine_is_not_asked(machine):
+    assert planned(images(), "stop.samples=1000", "stop.minutes=null", measure=True)[0].experiment.generator.args
+    assert machine({}) == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "start"),
+    [(60, 0.4), (2000, 0.2), (6000, 0.0)],
+)
+def test_fewer_rows_start_with_more_augmentation(rows, start):
+    found, _ = planned(images(rows, (1, 4, 4)))
+    assert found.experiment.controllers["steer-augmentation"].args["start"] == start
+    assert "diffaugment" in found.experiment.augment
+
+
+def test_copies_count_once():
+    x = images(50).rows.batch["x"].repeat(40, 1, 1, 1)
+    found, chosen = planned(Made(x))
+    assert found.experiment.controllers["steer-augmentation"].args["start"] == 0.4
+    assert "copies" in chosen.reasons[0]
+
+
+def test_data_that_are_hardly_seen_twice_are_not_augmented(machine):
+    machine({32: 1000.0})
+    found, chosen = planned(images(50_000, (1, 2, 2)), "stop.minutes=2", measure=True)
+    assert found.experiment.augment == {}
+    assert set(found.experiment.controllers) == {"rollback", "steer-penalty", "steer-rate"}
+    assert any(reason.startswith("no augmentation: 2.4 passes") for reason in chosen.reasons)
+
+
+def test_the_average_remembers_an_eighth_of_the_run(machine):
+    machine({32: 1000.0})
+    assert planned(images(), "stop.minutes=2", measure=True)[0].experiment.ema.halflife == 15_000
+    assert planned(images(), "stop.samples=800", "stop.minutes=null", measure=True)[0].experiment.ema.halflife == 1000
+
+
+# --------------------------------------------------------------------------------------------- a person's word first
+
+
+def test_what_a_person_set_is_left_alone(machine):
+    machine({32: 50_000.0, 64: 20_000.0, 24: 1.0, 48: 1.0})
+    words = ["generator.width=24", "ema.halflife=77", "regularizers.r1.weight=3", "augment=noise"]
+    found, _ = planned(images(), *words, measure=True)
+    experiment = found.experiment
+    assert experiment.generator.args["width"] == 24
+    assert experiment.ema.halflife == 77
+    assert str(experiment.regularizers["r1"].args["weight"]) == "3"
+    assert "0.3" in str(experiment.regularizers["r2"].args["weight"])
+    assert set(experiment.augment) == {"noise"}
+    assert found.origin("generator.width") == "command line"
+    assert found.origin("regularizers.r2.weight") == autopilot.ORIGIN
+
+
+def test_only_its_own_preset_is_planned_and_only_once():
+    assert not wanted(resolve("quick", []))
+    fresh = resolve("auto", ["data=digits"])
+    assert wanted(fresh)
+    assert not wanted(planned(images())[0])
+
+
+def test_every_choice_has_a_reason_and_an_origin():
+    found, chosen = planned(images())
+    for path in chosen.values:
+        assert found.origin(path) == autopilot.ORIGIN or any(
+            o == autopilot.ORIGIN for p, o in found.origins.items() if p.startswith(path)
+        )
+    assert len(chosen.reasons) >= 3
+    assert all(len(reason) < 160 for reason in chosen.reasons)
+
+
+# ------------------------------------------------------------------------------------------------------ in a run
+
+
+def test_measuring_takes_a_share_of_the_time_and_leaves_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = torch.get_rng_state()
+    found = resolve("auto", ["data=digits(limit=64)", "generator.width=4", "discriminator.width=4", "batch=8"])
+    rate = autopilot._rate(found, images(64), 0.05)
+    assert math.isfinite(rate)
+    assert rate > 0
+    assert list(tmp_path.iterdir()) == []
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_run_records_its_plan_and_goes_on_with_it(tmp_path, tiny, monkeypatch):
+    words = {**tiny("auto", data="digits"), "controllers": "[]"}
+    run, _ = api.train("auto", words, tmp_path / "run")
+    log = run.read_log()
+    plans = [line["text"] for line in log if line["kind"] == "plan"]
+    assert plans[0].startswith("data: 64 samples 1×8×8, 10 classes")
+    written = resolve(str(run.experiment), [])
+    assert written.experiment.controllers == {}, "a person's word"
+    assert "0.3" in str(written.experiment.regularizers["r1"].args["weight"])
+    assert not wanted(written)
+    monkeypatch.setattr(autopilot, "plan", None)  # whoever calls it now fails
+    more = words["stop.samples"] + 16
+    api.resume(run.path, {"stop.samples": more})
+    assert run.read_log()[-1]["samples"] == more
+
+
+def test_a_dry_run_and_an_explanation_say_what_would_be_chosen(capsys):
+    from gannet.cli import main
+
+    assert main(["explain", "auto", "data=digits"]) == 0
+    said = capsys.readouterr().out
+    assert "[auto-pilot]" in said
+    assert main(["train", "auto", "data=digits", "stop.samples=640", "stop.minutes=null", "-n"]) == 0
+    assert "penalty: starts at 0.3" in capsys.readouterr().out
