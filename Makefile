@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 export MPLCONFIGDIR := $(CURDIR)/.venv/matplotlib
 
-.PHONY: help demo test bench bench-quality bench-results lint faults mutants clean
+.PHONY: help demo test bench bench-quality bench-results bench-modes bench-autopilot bench-penalties lint faults mutants clean
 
 help:
 	@echo "make demo     install and train a generator of handwritten digits, about two minutes"
@@ -13,6 +13,7 @@ help:
 	@echo "make faults   hundreds of kills, bit flips and full disks"
 	@echo "make mutants  break the losses on purpose and see every edit caught"
 	@echo "make bench    speed beside the plain tutorial loop, and what all else costs; make bench-quality, bench-results"
+	@echo "make bench-modes, bench-autopilot, bench-penalties   collapse, the auto-pilot, gradient penalties"
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -51,6 +52,18 @@ bench-quality: .venv/installed
 
 bench-results: .venv/installed
 	$(BIN)/gannet bench results
+
+# Hours each; finished cells are kept.
+bench-modes: .venv/installed
+	$(BIN)/python benchmarks/modes.py
+	$(BIN)/python benchmarks/modes.py --page
+
+bench-autopilot: .venv/installed
+	$(BIN)/python benchmarks/autopilot.py
+	$(BIN)/python benchmarks/autopilot.py --page docs/autopilot.md
+
+bench-penalties: .venv/installed
+	$(BIN)/python benchmarks/penalties.py
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

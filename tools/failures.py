@@ -30,7 +30,10 @@ TOY = {
     "stop.samples": 256 * 4000,
     "keep.log": 256 * 40,
     "evaluate.every": "10%",
+    "ema.halflife": None,  # the moving average would hide what is shown here
 }
+MOMENTUM = "adam(lr=1e-3, betas=[0.9, 0.999])"
+CALM = "adam(lr=1e-3, betas=[0, 0.99])"
 
 
 @dataclass(frozen=True)
@@ -45,15 +48,37 @@ class Case:
 
 CASES = {
     "vanishing": Case(
-        "gan",
-        {**TOY, "objective": "saturating", "optim.discriminator": "adam(lr=5e-3)", "optim.generator": "adam(lr=2e-4)"},
-        {"objective": "nonsaturating", "regularizers": "[r1(weight=0.1), r2(weight=0.1)]"},
+        "dcgan",
+        {
+            "data": "digits",
+            "task.labels": "ignore",
+            "generator": "dcgan(width=16, latent=32)",
+            "discriminator": "dcgan(width=32)",
+            "objective": "saturating",
+            "players.discriminator.repeats": 3,
+            "optim.discriminator": "adam(lr=1e-3)",
+            "optim.generator": "adam(lr=2e-4)",
+            "stop.samples": 96_000,
+            "keep.log": 960,
+        },
+        {"objective": "nonsaturating", "regularizers": "[r1(weight=3), r2(weight=3)]"},
         "grad_norm/generator",
     ),
     "collapse": Case(
         "gan",
-        {**TOY, "optim.discriminator": "adam(lr=1e-3)", "optim.generator": "adam(lr=1e-3)"},
-        {"objective": "nonsaturating(pairing=paired)", "regularizers": "[r1(weight=0.1), r2(weight=0.1)]"},
+        {
+            **TOY,
+            "generator": "mlp(width=128, layers=4, latent=16)",
+            "discriminator": "mlp(width=128, layers=4)",
+            "optim.discriminator": MOMENTUM,
+            "optim.generator": MOMENTUM,
+        },
+        {
+            "objective": "nonsaturating(pairing=paired)",
+            "regularizers": "[r1(weight=0.1), r2(weight=0.1)]",
+            "optim.discriminator": CALM,
+            "optim.generator": CALM,
+        },
         "spread",
     ),
     "oscillation": Case(
@@ -62,10 +87,10 @@ CASES = {
             **TOY,
             "data": 'points(name="moons")',
             "objective": "wasserstein",
-            "optim.discriminator": "adam(lr=1e-3, betas=[0.9, 0.999])",
-            "optim.generator": "adam(lr=1e-3, betas=[0.9, 0.999])",
+            "optim.discriminator": MOMENTUM,
+            "optim.generator": MOMENTUM,
         },
-        {"regularizers": "[r1(weight=1), r2(weight=1)]"},
+        {"regularizers": "[r1(weight=1), r2(weight=1)]", "ema.halflife": 50_000},
         "loss/discriminator",
     ),
     "memorisation": Case(

@@ -256,7 +256,7 @@ def check(game: Game) -> None:
         if "latent" in regularizer.needs and not any(getattr(m, "maps_latent", False) for m in game.networks.values()):
             problems.append(
                 f"regularizers.{name} measures paths in the space of a mapping network, and generator "
-                f"{experiment.generator.name} has none. Remove regularizers.{name}, or use one with a mapping network."
+                f"{experiment.generator.name} has none. Remove regularizers.{name}, or use generator=stylegan2."
             )
     problems += [f"clip.{n} must be above 0, got {limit}." for n, limit in experiment.clip.items() if not limit > 0]
     parts = world.size() * experiment.accumulate
