@@ -99,6 +99,7 @@ ON_IMAGES: dict[str, Recipe] = {
     "dcgan": ("dcgan", IMAGES),
     "pacgan2": ("dcgan", {**IMAGES, "task": "synthesis(labels=ignore, pack=2)", "batch": 128}),
     "quick": ("quick", UNTOLD),
+    "auto": ("auto", UNTOLD),
 }
 
 

@@ -139,16 +139,19 @@ def main() -> None:
 
 
 def show(name: str, case: Case, folder: Path) -> Image.Image:
-    """Run both sides of a case and lay their last samples over the curve of its signal."""
+    """Run both sides of a case that are not there yet, and lay their last samples over the curve of its signal."""
     sides = {"provoked": case.provoked, "mended": {**case.provoked, **case.remedy}}
     grids, curves = [], []
     for side, overrides in sides.items():
-        run, outcome = api.train(case.preset, {**overrides, "stop.minutes": None}, folder / f"{name}-{side}")
+        place = folder / f"{name}-{side}"
+        if not place.exists():
+            api.train(case.preset, {**overrides, "stop.minutes": None}, place)
+        run = Run.open(place)
+        scores = [line["scores"] for line in run.read_log() if line["kind"] == "score"][-1]
         words = [f"{key}={value}" for key, value in overrides.items()]
         print(f"{side}: gannet train {case.preset} {shlex.join(words)}")
-        print(f"    {_told(run, case.signal)}; " + ", ".join(f"{k} {v:.3g}" for k, v in outcome.scores.items()))
-        assert outcome.grid is not None
-        grids.append(Image.open(outcome.grid).convert("RGB"))
+        print(f"    {_told(run, case.signal)}; " + ", ".join(f"{k} {v:.3g}" for k, v in scores.items()))
+        grids.append(Image.open(sorted(run.samples.iterdir())[-1]).convert("RGB"))
         curves.append(_curve(run, case.signal))
     return _beside(grids, curves, case.signal)
 
@@ -171,14 +174,17 @@ def _beside(grids: list[Image.Image], curves: list[tuple[np.ndarray, np.ndarray]
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 6.4), dpi=90, facecolor="white")
+    width, curve = 9.0, 2.0  # inches
+    pictures = 0.45 * width * max(grid.height / grid.width for grid in grids)
+    height = pictures + 0.35 + curve
+    figure = Figure(figsize=(width, height), dpi=90, facecolor="white")
     FigureCanvasAgg(figure)
     for number, (title, grid) in enumerate(zip(("as it fails", "with the remedy"), grids, strict=True)):
-        axes = figure.add_axes((0.03 + 0.5 * number, 0.36, 0.45, 0.58))
+        axes = figure.add_axes((0.03 + 0.5 * number, curve / height, 0.45, pictures / height))
         axes.imshow(grid)
         axes.set_title(title, fontsize=11)
         axes.set_axis_off()
-    axes = figure.add_axes((0.08, 0.08, 0.89, 0.22))
+    axes = figure.add_axes((0.08, 0.5 / height, 0.89, (curve - 0.9) / height))
     for (at, values), label, colour in zip(
         curves, ("as it fails", "with the remedy"), ("#D55E00", "#0072B2"), strict=True
     ):
