@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from gannet import api
+from gannet.core.spec import render
 from gannet.engine.run import Run
 
 RING = 'points(name="ring-8")'
@@ -38,7 +39,8 @@ CALM = "adam(lr=1e-3, betas=[0, 0.99])"
 
 @dataclass(frozen=True)
 class Case:
-    """A failure: the preset and overrides that provoke it, what mends it, and the key of the log that shows it."""
+    """A failure: the preset and overrides that provoke it, what mends it, and the key of the log, or the score, that
+    shows it."""
 
     preset: str
     provoked: dict[str, Any]
@@ -100,26 +102,32 @@ CASES = {
         "p_real_above_fake/heldout",
     ),
     "overfitting": Case(
-        "dcgan",
-        {"data": "digits(limit=200)", "task.labels": "ignore", "stop.samples": 120_000, "keep.log": 600},
+        "quick",
         {
-            "augment": "diffaugment(policy=[translation])",
-            "discriminator.norm": "none",
-            "regularizers": "[r1(weight=1), r2(weight=1)]",
+            "data": "digits(limit=200)",
+            "task.labels": "ignore",
+            "augment": "diffaugment",
+            "controllers": "steer-augmentation(largest=0)",  # which looks and never moves
+            "stop.samples": 120_000,
+            "keep.log": 600,
         },
-        "p_real_above_fake/heldout",
+        {"controllers": "steer-augmentation(start=0.3)"},
+        "p_train_above_heldout",
     ),
     "checkerboard": Case(
         "quick",
         {
-            "data": "mnist(limit=5000)",
+            "data": "shapes",
             "task.labels": "ignore",
             "generator": "dcgan(width=32, latent=64, kernel=3)",
-            "stop.samples": 24_000,
-            "keep.log": 200,
+            "stop.samples": 12_000,
+            "ema.halflife": None,
+            "evaluate.metrics": ["spectrum"],
+            "evaluate.n": 500,
+            "evaluate.every": 1000,
         },
         {"generator": "dcgan(width=32, latent=64, kernel=4)"},
-        "spread",
+        "spectrum",
     ),
 }
 
@@ -148,7 +156,7 @@ def show(name: str, case: Case, folder: Path) -> Image.Image:
             api.train(case.preset, {**overrides, "stop.minutes": None}, place)
         run = Run.open(place)
         scores = [line["scores"] for line in run.read_log() if line["kind"] == "score"][-1]
-        words = [f"{key}={value}" for key, value in overrides.items()]
+        words = [f"{key}={value if isinstance(value, str) else render(value)}" for key, value in overrides.items()]
         print(f"{side}: gannet train {case.preset} {shlex.join(words)}")
         print(f"    {_told(run, case.signal)}; " + ", ".join(f"{k} {v:.3g}" for k, v in scores.items()))
         grids.append(Image.open(sorted(run.samples.iterdir())[-1]).convert("RGB"))
@@ -157,7 +165,8 @@ def show(name: str, case: Case, folder: Path) -> Image.Image:
 
 
 def _curve(run: Run, key: str) -> tuple[np.ndarray, np.ndarray]:
-    found = [(r["samples"], r[key]) for r in run.read_log() if r["kind"] == "step" and key in r]
+    lines = [(r["samples"], r.get("scores", r)) for r in run.read_log() if r["kind"] in ("step", "score")]
+    found = [(samples, line[key]) for samples, line in lines if key in line]
     at, values = np.array(found, dtype=float).T
     return at, values
 

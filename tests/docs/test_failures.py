@@ -29,7 +29,9 @@ NAMES = ["vanishing", "collapse", "oscillation", "memorisation", "overfitting", 
 def test_every_failure_has_its_picture_in_the_page(failures, root):
     assert list(failures.CASES) == NAMES
     page = (root / "docs" / "why-gans-fail.md").read_text(encoding="utf-8")
-    assert [line.split("fails-")[1].split(".png")[0] for line in page.splitlines() if "](images/fails-" in line] == NAMES
+    assert [
+        line.split("fails-")[1].split(".png")[0] for line in page.splitlines() if "](images/fails-" in line
+    ] == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
