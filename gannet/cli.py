@@ -19,6 +19,7 @@ import typer
 
 from gannet.cli_bench import bench
 from gannet.cli_data import data
+from gannet.cli_lab import lab
 from gannet.cli_scores import compare, convert, evaluate
 from gannet.core.errors import GannetError, Problems, ResourceError, UsageError, unknown
 from gannet.engine.console import Console
@@ -47,6 +48,7 @@ app.add_typer(data, name="data")
 app.command()(evaluate)
 app.command()(compare)
 app.command()(convert)
+app.command()(lab)
 
 Preset = Annotated[str, typer.Argument(metavar="PRESET", help="A preset (`gannet list presets`) or a .yaml file.")]
 Words = Annotated[list[str] | None, typer.Argument(metavar="key=value…", help=KEYWORDS)]

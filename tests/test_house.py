@@ -37,6 +37,9 @@ ALLOWED = {
     "cli_bench": {"api", "core", "engine.console"},
     "api": {"bench", "comparison", "core", "describe", "evaluation", "gan", "model", "report", "training", *ROOMS},
     # Progress and errors are shown before torch, and so api, is imported: help must be quick.
+    # The page is there before torch is: whoever serves it imports the engine behind its back.
+    "lab": {"api", *ROOMS, "core"},
+    "cli_lab": {"lab.server"},
     "cli_data": {"api", "core", "engine.console"},
     "fakes": {"core", "model", *ROOMS},
     "report": {"core", *ROOMS},
@@ -46,7 +49,7 @@ ALLOWED = {
     "comparison_page": {"comparison_plots", "core", "report", *ROOMS},
     "comparison_plots": {"core", *ROOMS},
     "cli_scores": {"api", "core", "engine.console"},
-    "cli": {"api", "cli_bench", "cli_data", "cli_scores", "describe", "core", "engine.console"},
+    "cli": {"api", "cli_bench", "cli_data", "cli_lab", "cli_scores", "describe", "core", "engine.console"},
     "__init__": {"api"},
     "__main__": {"cli"},
 }

@@ -14,6 +14,7 @@ from gannet.core.errors import UsageError
 from gannet.core.random import mix
 from gannet.core.registry import SOURCES
 from gannet.data.memory import MemorySource, class_numbers, keep_classes
+from gannet.data.plane import Density, Mixture, gaussians, strung
 
 TEST = 10_000
 Points = tuple[np.ndarray, np.ndarray | None]
@@ -23,11 +24,13 @@ Points = tuple[np.ndarray, np.ndarray | None]
 @dataclass(frozen=True)
 class Shape:
     """A named density. `draw(n, rng)` gives n points; `view` is the interval (low, high) of every axis that shows it;
-    `centres` `[k, D]` and `sigma` are its modes, where it has any that a sample can be counted for."""
+    `centres` `[k, D]` and `sigma` are its modes, where it has any that a sample can be counted for; `density` is p(x),
+    where it can be written down."""
 
     draw: Callable[[int, np.random.Generator], Points]
     view: tuple[float, float]
     components: int = 0
+    density: Density | None = None
     centres: np.ndarray | None = None
     sigma: float | None = None
 
@@ -40,52 +43,75 @@ def _mixture(centres: Sequence[tuple[float, ...]], sigma: float, view: tuple[flo
         k = rng.integers(len(middle), size=n)
         return middle[k] + sigma * rng.standard_normal((n, middle.shape[1])), k
 
-    return Shape(draw, view, len(middle), middle, sigma)
+    return Shape(draw, view, len(middle), gaussians(middle, sigma), middle, sigma)
+
+
+def _segment(u: np.ndarray) -> np.ndarray:
+    return np.stack([0.8 - 0.75 * u, 0.6 + 0.3 * u], axis=1)
 
 
 def _line(n: int, rng: np.random.Generator) -> Points:
-    u = rng.random((n, 1))
-    return np.hstack([0.8 - 0.75 * u, 0.6 + 0.3 * u]) + 0.01 * rng.standard_normal((n, 2)), None
+    return _segment(rng.random(n)) + 0.01 * rng.standard_normal((n, 2)), None
+
+
+_PAIR = gaussians(np.array([[0.3, 0.7], [0.7, 0.4]]), np.array([[0.1, 0.1], [0.05, 0.2]]))
 
 
 def _gaussians(n: int, rng: np.random.Generator) -> Points:
     k = rng.integers(2, size=n)
-    middle, spread = np.array([[0.3, 0.7], [0.7, 0.4]]), np.array([[0.1, 0.1], [0.05, 0.2]])
-    return middle[k] + spread[k] * rng.standard_normal((n, 2)), k
+    return _PAIR.centres[k] + _PAIR.spreads[k] * rng.standard_normal((n, 2)), k
+
+
+def _ellipse(u: np.ndarray) -> np.ndarray:
+    angle = 2 * np.pi * u
+    return np.stack([0.5 + 0.3 * np.cos(angle), 0.45 + 0.25 * np.sin(angle)], axis=1)
 
 
 def _ring(n: int, rng: np.random.Generator) -> Points:
-    angle = rng.uniform(0, 2 * np.pi, n)
-    circle = np.stack([0.5 + 0.3 * np.cos(angle), 0.45 + 0.25 * np.sin(angle)], axis=1)
-    return circle + 0.025 * rng.standard_normal((n, 2)), None
+    return _ellipse(rng.random(n)) + 0.025 * rng.standard_normal((n, 2)), None
+
+
+def _moon(u: np.ndarray) -> np.ndarray:
+    angle = np.pi * u
+    return np.stack([np.cos(angle) - 0.5, np.sin(angle) - 0.25], axis=1)
 
 
 def _moons(n: int, rng: np.random.Generator) -> Points:
     k = rng.integers(2, size=n)
-    angle = rng.uniform(0, np.pi, n)
-    upper = np.stack([np.cos(angle) - 0.5, np.sin(angle) - 0.25], axis=1)
+    upper = _moon(rng.random(n))
     # The lower moon is the upper one turned by half a circle.
     return np.where(k[:, None] == 0, upper, -upper) + 0.05 * rng.standard_normal((n, 2)), k
+
+
+def _arm(u: np.ndarray, k: np.ndarray | int) -> np.ndarray:
+    angle = 3 * np.pi * u
+    return _polar(2 * angle / (3 * np.pi), angle + np.pi * k)
 
 
 def _spiral(n: int, rng: np.random.Generator) -> Points:
     k = rng.integers(2, size=n)
     # The square root spreads points evenly along the arms, whose length grows with the square of the angle.
-    angle = 3 * np.pi * np.sqrt(rng.random(n))
-    radius = 2 * angle / (3 * np.pi)
-    turned = angle + np.pi * k
-    return _polar(radius, turned) + 0.04 * rng.standard_normal((n, 2)), k
+    return _arm(np.sqrt(rng.random(n)), k) + 0.04 * rng.standard_normal((n, 2)), k
+
+
+def _roll(u: np.ndarray) -> np.ndarray:
+    angle = 1.5 * np.pi * (1 + 2 * u)
+    return _polar(2 * angle / (4.5 * np.pi), angle)
 
 
 def _swiss_roll(n: int, rng: np.random.Generator) -> Points:
-    angle = 1.5 * np.pi * (1 + 2 * rng.random(n))
-    return _polar(2 * angle / (4.5 * np.pi), angle) + 0.04 * rng.standard_normal((n, 2)), None
+    return _roll(rng.random(n)) + 0.04 * rng.standard_normal((n, 2)), None
 
 
 def _checkerboard(n: int, rng: np.random.Generator) -> Points:
     column, half = rng.integers(4, size=n), rng.integers(2, size=n)
     row = 2 * half + column % 2
     return np.stack([column, row], axis=1) + rng.random((n, 2)) - 2.0, None
+
+
+def _on_the_board(x: np.ndarray) -> np.ndarray:
+    square = np.floor(np.asarray(x, dtype=np.float64) + 2)
+    return ((square >= 0) & (square < 4)).all(axis=1) * (square.sum(axis=1) % 2 == 0) / 8
 
 
 def _pinwheel(n: int, rng: np.random.Generator) -> Points:
@@ -107,18 +133,22 @@ _GRID = [(float(a), float(b)) for a in (-4, -2, 0, 2, 4) for b in (-4, -2, 0, 2,
 
 SHAPES: dict[str, Shape] = {
     # The first four are those of GAN Lab (Kahng et al., 2019), in its unit square.
-    "line": Shape(_line, (0.0, 1.0)),
-    "gaussians": Shape(_gaussians, (0.0, 1.0), 2),
-    "ring": Shape(_ring, (0.0, 1.0)),
+    "line": Shape(_line, (0.0, 1.0), 0, strung([_segment], 0.01)),
+    "gaussians": Shape(_gaussians, (0.0, 1.0), 2, _PAIR),
+    "ring": Shape(_ring, (0.0, 1.0), 0, strung([_ellipse], 0.025)),
     "disjoint": _mixture([(0.35, 0.75), (0.75, 0.6), (0.45, 0.35)], 0.025, (0.0, 1.0)),
     # The two mode-collapse benchmarks of VEEGAN (Srivastava et al., 2017) and PacGAN (Lin et al., 2018).
     "ring-8": _mixture(_EIGHTHS, 0.01, (-1.5, 1.5)),
     "grid-25": _mixture(_GRID, 0.05, (-5.0, 5.0)),
-    "moons": Shape(_moons, (-2.0, 2.0), 2),
-    "spiral": Shape(_spiral, (-2.5, 2.5), 2),
-    "swiss-roll": Shape(_swiss_roll, (-2.5, 2.5)),
-    "checkerboard": Shape(_checkerboard, (-2.5, 2.5)),
+    "moons": Shape(_moons, (-2.0, 2.0), 2, strung([_moon, lambda u: -_moon(u)], 0.05)),
+    "spiral": Shape(
+        _spiral, (-2.5, 2.5), 2, strung([lambda u: _arm(u, 0), lambda u: _arm(u, 1)], 0.04, lambda u: 2 * u)
+    ),
+    "swiss-roll": Shape(_swiss_roll, (-2.5, 2.5), 0, strung([_roll], 0.04)),
+    "checkerboard": Shape(_checkerboard, (-2.5, 2.5), 0, _on_the_board),
     "pinwheel": Shape(_pinwheel, (-2.5, 2.5), 5),
+    # The line: one Gaussian, as in the first figure of Goodfellow et al. (2014), and three.
+    "gaussian-1d": _mixture([(0.0,)], 1.0, (-4.0, 4.0)),
     "mixture-1d": _mixture([(-2.0,), (0.0,), (2.0,)], 0.25, (-3.5, 3.5)),
 }
 if TYPE_CHECKING:
@@ -133,7 +163,9 @@ class PointCloud(MemorySource):
 
     `n` training and 10,000 test points, independent, the same for the same `seed`. The component a point came from is
     its class only with `classes=true`, since mode counting wants the model not to be told; `labels` keeps some
-    components either way. `centres` `[k, D]` and `sigma` are the modes, `None` for a density without countable ones.
+    components either way. `centres` `[k, D]` and `sigma` are the modes, `None` for a density without countable ones;
+    `density` takes points `[n, D]` to p(x) `[n]`, `None` where it cannot be written down; `view` is the interval of
+    every axis that shows the points.
     """
 
     def __init__(
@@ -163,6 +195,10 @@ class PointCloud(MemorySource):
         super().__init__(train, test, [names[k] for k in kept] if classes else (), limit=limit)
         self.centres = shape.centres[kept] if shape.centres is not None else None
         self.sigma = shape.sigma
+        self.density = shape.density
+        if labels is not None and isinstance(shape.density, Mixture):
+            self.density = shape.density.only(kept)
+        self.view = shape.view
 
 
 def _rows(shape: Shape, n: int, seed: int) -> dict[str, Tensor]:

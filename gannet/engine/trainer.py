@@ -183,15 +183,37 @@ class Trainer:
             return "patience"
         return ""
 
+    def advance(self) -> None:
+        """One step as the loop plays it, without its console, signals, budget and records."""
+        self._step(False)
+
+    def lone_turn(self, name: str) -> None:
+        """One turn of player `name` by itself, between two steps, on a batch that nobody shares.
+
+        The first player's turn counts its samples, as in a step; the average follows either by one batch. Raises
+        `NonFinite`.
+        """
+        self.before, self.shown = self.clock.samples, []
+        self._note(name, self.table.turn(name, self.game.players[name], self.clock, None))
+        if name == next(iter(self.game.players)):
+            self.clock = replace(self.clock, samples=self.before + self.experiment.batch)
+        self.ema.update(self.experiment.batch, self.clock.samples)
+
     def _step(self, stop_vote: bool) -> int:
         """Every player's turns once. Returns how many processes asked to stop."""
+        return max((votes for _, votes in self.moves(stop_vote)), default=0)
+
+    def moves(self, stop_vote: bool = False) -> Iterator[tuple[str, int]]:
+        """One step, a player at a time: who has just taken its turns, and how many processes asked to stop. The step
+        is over, and its clock and average moved, when the iterator is exhausted."""
         players = list(self.game.players.items())
-        consumed, votes = 0, 0
+        consumed = 0
         self.before, self.shown = self.clock.samples, []
         for index, (name, player) in enumerate(players):
             clock = replace(self.clock, turn=self.table.turns[name])
             if not player.when(clock):
                 continue
+            votes = 0
             following = players[index + 1] if index + 1 < len(players) else None
             for repeat in range(player.repeats):
                 last = repeat == player.repeats - 1
@@ -202,10 +224,10 @@ class Trainer:
                 votes = max(votes, report.stop_votes)
                 self._note(name, report)
             consumed = consumed or self.experiment.batch * player.repeats
+            yield name, votes
         samples = self.clock.samples + (consumed or self.experiment.batch)
         self.clock = replace(self.clock, samples=samples, step=self.clock.step + 1)
         self.ema.update(samples - self.before, samples)
-        return votes
 
     def _note(self, name: str, report: Report) -> None:
         values = {f"loss/{name}": sum(report.terms.values()), f"grad_norm/{name}": report.grad_norm}

@@ -7,6 +7,7 @@ from torch.testing import assert_close
 
 from gannet.core.errors import UsageError
 from gannet.core.registry import SOURCES
+from gannet.data.plane import gaussians, kernel, strung
 from gannet.data.points import SHAPES, PointCloud
 
 
@@ -28,7 +29,9 @@ def test_every_shape_is_seen_deterministic_and_independent(name):
     assert_close(x.mean(0), source.split("test").fields["x"].mean(0), rtol=0, atol=0.1 * (high - low) / 2)
 
 
-@pytest.mark.parametrize(("name", "k"), [("ring-8", 8), ("grid-25", 25), ("disjoint", 3), ("mixture-1d", 3)])
+@pytest.mark.parametrize(
+    ("name", "k"), [("ring-8", 8), ("grid-25", 25), ("disjoint", 3), ("gaussian-1d", 1), ("mixture-1d", 3)]
+)
 def test_mixtures_expose_their_modes(name, k):
     source = PointCloud(name=name)
     x = source.split("train").fields["x"].double()
@@ -106,3 +109,53 @@ def test_curves_are_as_thin_as_their_noise():
     back = torch.atan2(x[:, 1], x[:, 0]) - 2 * torch.pi * wheel["y"] / 5 - 0.25 * radius.exp()
     assert_close((radius * back.sin()).std().item(), 0.05, rtol=0.1, atol=0)
     assert_close([radius.mean().item(), radius.std().item()], [1.0, 0.3], rtol=0.02, atol=0)
+
+
+def lattice(low, high, n, dimensions=2):
+    """Centres of n cells a side, `[n ** D, D]`."""
+    axis = low + (np.arange(n) + 0.5) * (high - low) / n
+    return np.stack(np.meshgrid(*[axis] * dimensions, indexing="ij"), axis=-1).reshape(-1, dimensions)
+
+
+@pytest.mark.parametrize("name", ["line", "gaussians", "ring", "disjoint", "moons", "spiral", "checkerboard"])
+def test_a_density_says_how_many_points_fall_where(name):
+    source = PointCloud(name=name)
+    x = source.split("train").fields["x"].double().numpy()
+    low, high = source.view
+    share = source.density(lattice(low, high, 120)).reshape(12, 10, 12, 10).mean((1, 3)) * ((high - low) / 12) ** 2
+    expected = share * len(x)
+    seen = np.histogram2d(x[:, 0], x[:, 1], bins=12, range=[(low, high)] * 2)[0]
+    some = expected > 5
+    chi = ((seen - expected)[some] ** 2 / expected[some]).sum()
+    assert abs(chi - some.sum()) < 5 * (2 * some.sum()) ** 0.5
+    assert seen[~some].sum() < 5 * some.size**0.5
+
+
+def test_a_mixture_has_its_closed_form_and_keeps_components():
+    source = PointCloud(name="ring-8", labels=(6, 2))
+    x = source.centres[:1] + np.array([0.01, -0.02])
+    alone = np.exp(-5 / 2) / (2 * np.pi * 0.01**2)
+    np.testing.assert_allclose(source.density(x), alone / 2, rtol=1e-9)
+    np.testing.assert_allclose(PointCloud(name="ring-8").density(x), alone / 8, rtol=1e-9)
+    line = np.linspace(-4, 4, 2001)[:, None]
+    np.testing.assert_allclose(SHAPES["mixture-1d"].density(line).sum() * 0.004, 1, rtol=1e-9)
+    assert PointCloud(name="pinwheel").density is None
+
+
+def test_what_is_strung_along_a_segment_has_the_closed_form():
+    from math import erf, sqrt
+
+    found = strung([lambda u: np.stack([2 * u, 0 * u], axis=1)], 0.05)(np.array([[0.03, 0.1], [1.0, 0.0], [2.2, 0.0]]))
+    for value, (x, y) in zip(found, [(0.03, 0.1), (1.0, 0.0), (2.2, 0.0)], strict=True):
+        along = (erf(x / 0.05 / sqrt(2)) - erf((x - 2) / 0.05 / sqrt(2))) / 2 / 2
+        np.testing.assert_allclose(value, along * np.exp(-((y / 0.05) ** 2) / 2) / (0.05 * sqrt(2 * np.pi)), rtol=1e-9)
+
+
+def test_a_kernel_estimate_is_near_the_density_and_never_finer_than_asked():
+    truth = gaussians(np.array([[-1.0, 0.0], [1.0, 0.5]]), 0.1)
+    rng = np.random.default_rng(0)
+    rows = truth.centres[rng.integers(2, size=2000)] + 0.1 * rng.standard_normal((2000, 2))
+    x = lattice(-2, 2, 100)
+    p, q = truth(x), kernel(rows, 0.02)(x)
+    assert np.abs(p - q).sum() * 0.04**2 < 0.2
+    assert kernel(np.zeros((50, 2)), 0.02).spreads.min() == 0.02

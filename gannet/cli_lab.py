@@ -1,0 +1,31 @@
+"""`gannet lab`: the laboratory in the browser."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def lab(
+    host: Annotated[str, typer.Option("--host", help="Where to listen; other machines need --token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes a free one.")] = 7860,
+    token: Annotated[
+        str | None, typer.Option("--token", help="What a browser must know: 16 letters and digits or more.")
+    ] = None,
+    runs: Annotated[
+        Path | None,
+        typer.Option("--runs", metavar="FOLDER", help="Keep the runs here, where every command reads them."),
+    ] = None,
+) -> None:
+    """Open the laboratory: a page on which a GAN learns points before your eyes, and every part can be changed."""
+    # Not at the top: the web server's libraries would be loaded for every other command too.
+    from gannet.lab.server import serve
+
+    def started(address: str) -> None:
+        print(address, flush=True)
+        print("The laboratory is open at this address, on this machine. Ctrl+C closes it.", file=sys.stderr)
+
+    serve(host, port, token, runs, started=started)
