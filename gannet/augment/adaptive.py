@@ -15,8 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gannet.augment.images import check_images
 from gannet.augment.noise import numbers
-from gannet.core.errors import UsageError
 from gannet.core.parts import Augmentation
 from gannet.core.random import Draw
 from gannet.core.registry import AUGMENTATIONS
@@ -60,11 +60,7 @@ class Adaptive(Augmentation):
         self.policy = policy
 
     def forward(self, x: Tensor, draw: Draw, amount: float = 1.0) -> Tensor:
-        if x.dim() != 4:
-            raise UsageError(
-                f"adaptive changes images [B, C, H, W], got samples of shape {tuple(x.shape[1:])}. "
-                f"Use augment=none or augment=noise with this data."
-            )
+        check_images("adaptive", x)
         if amount <= 0:
             return x
         groups = {"blit": _blit, "geometric": _geometric, "color": _color, "noise": _noise, "cutout": _cutout}

@@ -1,0 +1,16 @@
+"""What augmentations of images share."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from gannet.core.errors import UsageError
+
+
+def check_images(name: str, x: Tensor) -> None:
+    """Raise `UsageError`, for the augmentation `name`, unless `x` is `[B, C, H, W]`."""
+    if x.dim() != 4:
+        raise UsageError(
+            f"{name} changes images [B, C, H, W], got samples of shape {tuple(x.shape[1:])}. "
+            f"Use augment=none or augment=noise with this data."
+        )
