@@ -62,7 +62,6 @@ def catalog() -> dict[str, Any]:
         found[kind] = [entry(parts, name, is_live(key if key != "optim" else place)) for name in names]
     activations = next(o for o in registry.GENERATORS.options("mlp").values() if o.name == "activation")
     found["activations"] = [{"name": str(n)} for n in typing.get_args(activations.type)]
-    found["networks"] = [*found["generators"]]
     found["settings"] = [_setting(path, kind) for path, kind in SETTINGS.items()]
     found["preset"] = resolve(PRESET).experiment.canonical()
     return found
