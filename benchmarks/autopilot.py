@@ -36,11 +36,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, FiniteFloat, ValidationError, model_validator
+from pydantic import Field, FiniteFloat
 from torch import Tensor
 
-from gannet import api, training
-from gannet.bench_cell import Name, mean_and_deviation
+from gannet import api, bench_cell, training
+from gannet.bench_cell import Measured, Name, mean_and_deviation
 from gannet.core import random
 from gannet.core.errors import DataError, DivergedError, GannetError, UsageError, unknown
 from gannet.core.experiment import Section
@@ -110,9 +110,10 @@ class Cell(Section):
 
 class Key(Section):
     """What a cell's numbers depend on beside its name; `experiment` is the hash of what is asked for, before any
-    plan."""
+    plan; `controllers` has the options of those that are asked for, which are nowhere else when they are defaults."""
 
     experiment: str
+    controllers: dict[str, dict[str, str | float | None]]
     protocol: str
     gannet: str
 
@@ -155,21 +156,12 @@ class Result(Section):
         return [name for name, is_so in wrong.items() if is_so]
 
 
-class Record(Section):
-    """A cell that was measured: finished with a result, diverged, or failed with its reason in `words`. One whose
-    controller is in no plan for these data is `absent`, and in no table."""
+class Record(Measured):
+    """A cell that was measured; one whose controller is in no plan for these data is `absent`, and in no table."""
 
     cell: Cell
     key: Key
-    outcome: Literal["finished", "diverged", "failed", "absent"]
-    words: str
     result: Result | None
-
-    @model_validator(mode="after")
-    def _has_what_it_claims(self) -> Record:
-        if (self.result is not None) != (self.outcome == "finished"):
-            raise ValueError("a finished cell has a result, and no other has")
-        return self
 
     @property
     def ails(self) -> list[str]:
@@ -178,17 +170,7 @@ class Record(Section):
 
 def read_all(folder: Path) -> list[Record]:
     """Every record of a folder. Raises `DataError`, naming the file, for what is none."""
-    found = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            record = Record.model_validate_json(path.read_bytes())
-            if record.cell.name != path.stem:
-                raise ValueError(f"it holds the cell {record.cell.name}")
-        except (OSError, ValueError) as error:
-            said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-            raise DataError(f"{path} is no cell: {said}. Remove the file, and it will be measured again.") from None
-        found.append(record)
-    return found
+    return list(bench_cell.read_all(folder, Record).values())
 
 
 def plan(
@@ -223,7 +205,12 @@ def key(cell: Cell) -> Key:
     preset, words = asked(cell)
     experiment = resolve(preset, {**words, "seed": 0}).experiment
     judge = _judge(SOURCES.build(experiment.data, where="data"))
-    return Key(experiment=experiment.hash(), protocol=judge.protocol[judge.primary], gannet=version("gannet"))
+    return Key(
+        experiment=experiment.hash(),
+        controllers={name: CONTROLLERS.resolve(spec) for name, spec in experiment.controllers.items()},
+        protocol=judge.protocol[judge.primary],
+        gannet=version("gannet"),
+    )
 
 
 def due(cells: Iterable[Cell], records: Iterable[Record]) -> list[Cell]:
@@ -367,7 +354,7 @@ def run(
             return
         record = measured(cell)
         folder.mkdir(parents=True, exist_ok=True)
-        write_text_atomic(folder / f"{cell.name}.json", record.model_dump_json(indent=1) + "\n")
+        write_text_atomic(folder / f"{cell.name}.json", bench_cell.text(record))
         score = f"last {record.result.last:.3g}, best {record.result.best:.3g}" if record.result else record.words
         tell(f"{number}/{len(cells)} {cell.name}: {', '.join(record.ails) or 'healthy'}; {score}")
 

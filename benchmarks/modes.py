@@ -32,11 +32,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field, FiniteFloat, ValidationError, model_validator
+from pydantic import Field, FiniteFloat, model_validator
 from torch import Tensor
 
-from gannet import api
-from gannet.bench_cell import Name, mean_and_deviation
+from gannet import api, bench_cell
+from gannet.bench_cell import Measured, Name, mean_and_deviation
 from gannet.core.errors import DataError, DivergedError, GannetError, UsageError, unknown
 from gannet.core.experiment import Section
 from gannet.core.overrides import resolve
@@ -226,20 +226,15 @@ class Result(Section):
     points: list[tuple[FiniteFloat, FiniteFloat]]
 
 
-class Record(Section):
-    """A cell that was measured: finished with a result, diverged, or failed with its reason in `words`."""
-
+class Record(Measured):
     cell: Cell
     key: Key
     machine: str
     outcome: Literal["finished", "diverged", "failed"]
-    words: str
     result: Result | None
 
     @model_validator(mode="after")
-    def _has_what_it_claims(self) -> Record:
-        if (self.result is not None) != (self.outcome == "finished"):
-            raise ValueError("a finished cell has a result, and no other has")
+    def _has_every_score(self) -> Record:
         if self.cell.data not in BENCHES:
             raise ValueError(f"there is no distribution {self.cell.data}")
         wanted = {score.key for score in BENCHES[self.cell.data].scores}
@@ -250,20 +245,12 @@ class Record(Section):
 
 def read(path: Path) -> Record:
     """The record in a file. Raises `DataError`, naming the file, for what is none or belongs under another name."""
-    try:
-        record = Record.model_validate_json(path.read_bytes())
-        if record.cell.name != path.stem:
-            raise ValueError(f"it holds the cell {record.cell.name}")
-    except (OSError, ValueError) as error:
-        first = error.errors()[0] if isinstance(error, ValidationError) else None
-        said = f"{'.'.join(map(str, first['loc'])) or 'record'}: {first['msg']}" if first else str(error)
-        raise DataError(f"{path} is no cell: {said}. Remove the file, and it will be measured again.") from None
-    return record
+    return bench_cell.read(path, Record)
 
 
 def known(folder: Path) -> dict[str, Record]:
     """Every record of a folder by its cell's name."""
-    return {path.stem: read(path) for path in sorted(folder.glob("*.json"))}
+    return bench_cell.read_all(folder, Record)
 
 
 def recipe(cell: Cell) -> Recipe:
@@ -723,7 +710,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.one:
         cell = Cell.model_validate_json(given.one)
         record = measure(cell, Path(given.place))
-        write_text_atomic(given.cells / f"{cell.name}.json", record.model_dump_json() + "\n")
+        write_text_atomic(given.cells / f"{cell.name}.json", bench_cell.text(record))
         return 0
     cells = plan(given.data, given.methods, given.seeds, given.steps, given.minutes, given.papers)
     if given.page:

@@ -89,7 +89,7 @@ def results(
 def page(out: str | Path = OUT) -> Path:
     """Write the page of the cells that are there; what the whole plan lacks is said to be not run."""
     out, home = Path(out), _home(out)
-    found = [record.cell for record in read_all(home / "cells").values()]
+    found = [record.cell for record in read_all(home / "cells", Record).values()]
     words = ["gannet", "bench", "results", *(() if str(out) == OUT else ("--out", str(out)))]
     every = dict.fromkeys([*plan(), *found])
     write_text_atomic(out, render(entries(every, out), f"{home.name}/grids", shlex.join(words)))
@@ -130,7 +130,7 @@ def image_presets() -> list[str]:
 def entries(cells: Iterable[Cell], out: str | Path = OUT) -> list[Entry]:
     """The cells in their order, each with what is known of it."""
     home = _home(out)
-    records = read_all(home / "cells")
+    records = read_all(home / "cells", Record)
     return [Entry(cell, _state(records.get(cell.name), home), records.get(cell.name)) for cell in cells]
 
 

@@ -1,11 +1,12 @@
-"""Cells of the results page: what was trained, under which conditions, how it ended, as JSON beside its picture."""
+"""Cells of tables of measurements: what was trained, under which conditions, how it ended, as JSON. Those of the
+results page are here; a benchmark derives its own from `Measured`."""
 
 from __future__ import annotations
 
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import Field, FiniteFloat, ValidationError, model_validator
 
@@ -70,53 +71,71 @@ class Result(Section):
     standing: list[str]
 
 
-class Record(Section):
-    """A cell that was measured: finished with a result, diverged (exit code 5), or failed with its reason in `words`.
-    `wall` is in seconds, start and end of the process included."""
+class Measured(Section):
+    """A cell that was measured: finished with a result, diverged, or failed with its reason in `words`."""
+
+    cell: Any
+    key: Any
+    outcome: Literal["finished", "diverged", "failed", "absent"]
+    words: str
+    result: Any
+
+    @model_validator(mode="after")
+    def _has_a_result_or_none(self) -> Self:
+        if (self.result is not None) != (self.outcome == "finished"):
+            raise ValueError("a finished cell has a result, and no other has")
+        return self
+
+
+class Record(Measured):
+    """A cell of the results page; one that diverged has the exit code 5. `wall` is in seconds, start and end of the
+    process included."""
 
     cell: Cell
     key: Key
     machine: str
     outcome: Literal["finished", "diverged", "failed"]
     exit: int
-    words: str
     wall: FiniteFloat
     result: Result | None
 
     @model_validator(mode="after")
-    def _has_what_it_claims(self) -> Record:
-        if (self.result is not None) != (self.outcome == "finished"):
-            raise ValueError("a finished cell has a result, and no other has")
+    def _names_its_protocol(self) -> Self:
         if self.result is not None and self.result.metric not in self.key.protocol:
             raise ValueError(f"there is no protocol of {self.result.metric}")
         return self
 
 
-def text(record: Record) -> str:
+R = TypeVar("R", bound=Measured)
+
+
+def text(record: Measured) -> str:
     """The JSON of a record."""
     return json.dumps(record.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read(path: Path) -> Record:
+def read(path: Path, kind: type[R]) -> R:
     """The record in a file. Raises `DataError`, naming the file, for what is none or belongs under another name."""
     try:
         raw = path.read_bytes()
         if len(raw) > MAX_BYTES:
             raise ValueError(f"{len(raw):,} bytes; a cell has at most {MAX_BYTES:,}")
-        record = Record.model_validate(json.loads(raw, parse_constant=_refused))
+        record = kind.model_validate(json.loads(raw, parse_constant=_refused))
         if record.cell.name != path.stem:
             raise ValueError(f"it holds the cell {record.cell.name}")
     except ValidationError as error:
         first = error.errors()[0]
         raise _damaged(path, f"{'.'.join(map(str, first['loc'])) or 'record'}: {first['msg']}") from None
+    except json.JSONDecodeError as error:
+        raise _damaged(path, f"it holds no JSON ({error})") from None
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(path, str(error) or type(error).__name__) from None
     return record
 
 
-def read_all(folder: Path) -> dict[str, Record]:
+def read_all(folder: Path, kind: type[R]) -> dict[str, R]:
     """Every record of a folder by its cell's name."""
-    return {path.stem: read(path) for path in sorted(folder.glob("*.json"))}
+    return {path.stem: read(path, kind) for path in sorted(folder.glob("*.json"))}
 
 
 def _refused(word: str) -> Any:
@@ -124,7 +143,7 @@ def _refused(word: str) -> Any:
 
 
 def _damaged(path: Path, what: str) -> DataError:
-    return DataError(f"{path} is no cell of the results: {what}. Remove the file, and it will be measured again.")
+    return DataError(f"{path} is no cell: {what}. Remove the file, and it will be measured again.")
 
 
 def mean_and_deviation(values: list[float]) -> tuple[float, float | None]:

@@ -52,7 +52,7 @@ def move(controller: str, factor: float = 2.0):
 
 
 def record(of, last: float = 10.0, outcome: str = "finished", key=None, **changed):
-    key = key or bench.Key(experiment="e", protocol="p", gannet="0")
+    key = key or bench.Key(experiment="e", controllers={}, protocol="p", gannet="0")
     found = result(last, **changed) if outcome == "finished" else None
     words = "" if found else "why"
     return bench.Record(cell=of, key=key, outcome=outcome, words=words, result=found)
@@ -179,6 +179,16 @@ def test_only_what_is_new_failed_or_stale_is_due():
     ]
     assert bench.due(cells, records) == cells[1:]
     assert bench.due(cells[:1], [record(cells[0], key=now, outcome="diverged")]) == []
+
+
+def test_a_cell_is_stale_when_what_a_controller_does_by_default_has_changed():
+    of = cell("auto")
+    now = bench.key(of)
+    assert now.controllers["steer-penalty"]["loosen"] == 0.5
+    options = now.controllers["steer-penalty"] | {"loosen": 0.7}
+    before = now.model_copy(update={"controllers": now.controllers | {"steer-penalty": options}})
+    assert bench.due([of], [record(of, key=now)]) == []
+    assert bench.due([of], [record(of, key=before)]) == [of]
 
 
 def test_cells_are_written_as_they_come_and_a_budget_ends_it(tmp_path):

@@ -187,7 +187,7 @@ def test_a_damaged_cell_is_named(out, damage, said):
     path.write_text(damage(bench_cell.text(record(cell("gan", seconds=1)))))
     with pytest.raises(DataError) as caught:
         bench.page(out)
-    assert str(caught.value).startswith(f"{path} is no cell of the results: ")
+    assert str(caught.value).startswith(f"{path} is no cell: ")
     assert said in str(caught.value)
 
 
@@ -203,7 +203,7 @@ def test_what_is_written_is_what_is_read(tmp_path):
     written = record(cell(), last=0.1 + 0.2)
     path = tmp_path / f"{cell().name}.json"
     path.write_text(bench_cell.text(written))
-    assert bench_cell.read(path) == written
+    assert bench_cell.read(path, bench_cell.Record) == written
 
 
 # ------------------------------------------------------------------------------------------------------------ the page
@@ -292,7 +292,7 @@ def trained(tmp_path_factory) -> tuple[Path, list[str]]:
 
 def test_a_cell_is_trained_judged_and_drawn(trained):
     out, said = trained
-    found = bench_cell.read(out.parent / "results/cells/digits-quick-1s-seed3.json")
+    found = bench_cell.read(out.parent / "results/cells/digits-quick-1s-seed3.json", bench_cell.Record)
     result = found.result
     assert (found.outcome, found.exit, found.words) == ("finished", 0, "")
     assert found.key == bench.key(found.cell)

@@ -36,8 +36,9 @@ class SteerPenalty(Controller):
     """The penalty's weight, from how far the discriminator is ahead: P(D(real) > D(fake)).
 
     Above `high` on average over `patience` log lines the weight is doubled, beyond `runaway` multiplied by 8; below
-    `low` it is halved. The factor stays within `smallest` … `largest`. A discriminator that tells every pair apart
-    gives no useful gradient; one that tells none apart is smothered, and samples stay blurred.
+    `low` it is halved, in the first `loosen` of the run. The factor stays within `smallest` … `largest`. A discriminator
+    that tells every pair apart gives no useful gradient; one that tells none apart is smothered, and samples stay
+    blurred. Late in a run it may also tell none apart because the samples are good: letting go then spoils them.
     """
 
     actuator = "penalty"
@@ -51,6 +52,7 @@ class SteerPenalty(Controller):
         patience: int = 4,
         smallest: float = 0.05,
         largest: float = 10_000.0,
+        loosen: float = 0.5,
     ):
         if not 0.5 <= low < high <= runaway <= 1:
             raise UsageError(
@@ -58,7 +60,9 @@ class SteerPenalty(Controller):
                 "orders rightly, ½ ≤ low < high ≤ runaway ≤ 1, as in low=0.54, high=0.95, runaway=0.995."
             )
         _check_range(smallest, largest)
-        self.low, self.high, self.runaway = low, high, runaway
+        if not 0 <= loosen <= 1:
+            raise UsageError(f"loosen={loosen:g} is out of range. It is a share of the run: 0 (never) … 1 (always).")
+        self.low, self.high, self.runaway, self.loosen = low, high, runaway, loosen
         self.patience, self.smallest, self.largest = _at_least_one(patience), smallest, largest
 
     def decide(self, lines: Lines, factor: float) -> Decision | None:
@@ -68,7 +72,7 @@ class SteerPenalty(Controller):
         if ahead > self.high and factor < self.largest:
             times = 8.0 if ahead > self.runaway else 2.0
             new = min(self.largest, factor * times)
-        elif ahead < self.low and factor > self.smallest:
+        elif ahead < self.low and factor > self.smallest and lines[-1]["share"] <= self.loosen:
             new = max(self.smallest, factor / 2)
         else:
             return None
@@ -214,7 +218,9 @@ class Pilot:
         if self.equilibrium > 0 and "loss_above_equilibrium" in record:
             line["loss_over_equilibrium"] = 1 + float(record["loss_above_equilibrium"]) / self.equilibrium
         means = mean_over_processes({k: torch.tensor(v, dtype=torch.float64) for k, v in line.items()})
-        self.lines.append({"samples": float(record["samples"]), **{k: float(v) for k, v in means.items()}})
+        self.lines.append(
+            {"samples": float(record["samples"]), "share": share, **{k: float(v) for k, v in means.items()}}
+        )
         del self.lines[:-KEPT]
         for name, controller in self.controllers.items():
             # A young generator makes nothing but one grey picture, which is no collapse.

@@ -19,8 +19,8 @@ from gannet.engine.trainer import Trainer
 from gannet.engine.turn import Table
 
 
-def lines(count: int, each: int = 1000, **signals: float) -> list[dict[str, float]]:
-    return [{"samples": (i + 1) * each, **signals} for i in range(count)]
+def lines(count: int, each: int = 1000, share: float = 0.2, **signals: float) -> list[dict[str, float]]:
+    return [{"samples": (i + 1) * each, "share": share, **signals} for i in range(count)]
 
 
 def build(spec: str):
@@ -43,6 +43,18 @@ def build(spec: str):
 def test_the_penalty_follows_how_far_the_discriminator_is_ahead(ahead, factor, expected):
     decision = build("steer-penalty").decide(lines(4, p_real_above_fake=ahead), factor)
     assert (decision and decision.factor) == expected
+
+
+def test_late_in_a_run_the_penalty_is_tightened_but_not_let_go():
+    controller = build("steer-penalty(loosen=0.4)")
+    late = lines(4, share=0.41, p_real_above_fake=0.5)
+    assert controller.decide(late, 1.0) is None, "good samples are not told apart either"
+    assert controller.decide(lines(4, share=0.4, p_real_above_fake=0.5), 1.0).factor == 0.5
+    assert controller.decide(lines(4, share=1.0, p_real_above_fake=0.97), 1.0).factor == 2.0
+    # The share is what the run says at each line.
+    pilot = Pilot({"steer-penalty": build("steer-penalty(patience=1)")}, 1.0, 0.15)
+    assert pilot.read(record(p_real_above_fake=0.5), 0.51) is None
+    assert pilot.read(record(p_real_above_fake=0.5), 0.49) is not None
 
 
 def test_a_decision_waits_for_its_lines_and_says_what_it_saw():
@@ -273,7 +285,7 @@ def test_a_controller_without_its_actuator_is_refused(overrides, said):
 @pytest.mark.parametrize(
     "spec",
     ["steer-penalty(low=0.9, high=0.8)", "steer-rate(low=0)", "rollback(spread=1)", "steer-augmentation(target=2)",
-     "steer-penalty(patience=0)", "steer-penalty(smallest=0)"],
+     "steer-penalty(patience=0)", "steer-penalty(smallest=0)", "steer-penalty(loosen=1.5)"],
 )  # fmt: skip
 def test_options_out_of_range_are_refused(spec):
     with pytest.raises(UsageError):
