@@ -193,15 +193,16 @@ PACKED = "gannet-shards"
 
 
 def data_shorthand(text: str) -> Spec:
-    """`data=./faces` is a folder, or shards where it holds packed data; `data=x.npz` is an array, `data=x.tar` tars;
-    anything else is spec text."""
+    """`data=./faces` is a folder, or shards where it holds packed data; `data=x.npz` is an array, `data=x.csv` points,
+    `data=x.tar` tars; anything else is spec text."""
     if "(" in text:
         return parse(text, "data")
     looks_like_path = text.startswith(("./", "../", "/", "~")) or text.endswith("/")
     if re.search(r"\.(npy|npz)$", text):
         return Spec("array", (), {"path": text})
-    if text.lower().endswith(".tar"):
-        return Spec("tars", (), {"path": text})
+    for ending, source in ((".csv", "csv"), (".tar", "tars")):
+        if text.lower().endswith(ending):
+            return Spec(source, (), {"path": text})
     if looks_like_path or text.lower().endswith(".zip"):
         return Spec("shards" if is_packed(Path(text).expanduser()) else "folder", (), {"path": text})
     return parse(text, "data")

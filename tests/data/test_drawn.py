@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from gannet.core.errors import DataError, ResourceError
+from gannet.core.experiment import data_shorthand
 from gannet.core.registry import SOURCES
+from gannet.core.spec import Spec
 from gannet.data.drawn import Csv, Darkness, Drawn, parse_csv, scattered, strokes
 
 RNG = np.random.default_rng(0)
@@ -114,6 +116,10 @@ def test_the_usual_forms_of_csv_are_read(text, expected):
 def test_what_is_no_csv_of_points_is_refused_with_its_line(text, match):
     with pytest.raises(DataError, match=match):
         parse_csv(text)
+
+
+def test_a_path_that_ends_so_is_csv():
+    assert data_shorthand("./Points.CSV") == Spec("csv", (), {"path": "./Points.CSV"})
 
 
 def test_a_csv_file_is_a_source(tmp_path):
