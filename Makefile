@@ -4,11 +4,12 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 export MPLCONFIGDIR := $(CURDIR)/.venv/matplotlib
 
-.PHONY: help demo test bench bench-quality bench-results bench-modes bench-autopilot bench-penalties lint faults mutants clean
+.PHONY: help demo test test-deps bench bench-quality bench-results bench-modes bench-autopilot bench-penalties lint faults mutants clean
 
 help:
 	@echo "make demo     install and train a generator of handwritten digits, about two minutes"
 	@echo "make test     install and run the tests"
+	@echo "make test-deps   install a Chromium, where that is allowed, for the tests of the laboratory"
 	@echo "make lint     ruff and mypy"
 	@echo "make faults   hundreds of kills, bit flips and full disks"
 	@echo "make mutants  break the losses on purpose and see every edit caught"
@@ -26,6 +27,10 @@ help:
 
 demo: .venv/installed
 	$(BIN)/gannet train quick data=digits
+
+# A browser that tests drive: Debian's, as root or by sudo. Never a failure: tests without one say that they did not run.
+test-deps:
+	@$(PYTHON) tools/chromium.py
 
 # Each of the parallel processes uses one torch thread: two that spin at the same barriers wait for each other.
 test: .venv/tested

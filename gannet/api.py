@@ -20,6 +20,7 @@ from gannet.data.pack import pack
 from gannet.engine import distributed
 from gannet.engine.assembly import assemble, pick_device
 from gannet.evaluation import evaluate
+from gannet.explore import directions, interpolate, seeds_of, show
 from gannet.gan import GAN
 from gannet.metrics import classifiers
 from gannet.metrics.inception import convert as convert_inception
@@ -47,15 +48,19 @@ __all__ = [
     "check_ending",
     "compare",
     "convert_inception",
+    "directions",
     "doctor",
     "dry_run",
     "evaluate",
     "explain",
     "inspect_data",
+    "interpolate",
     "load",
     "pack",
     "resume",
     "sample",
+    "seeds_of",
+    "show",
     "train",
     "train_classifier",
 ]

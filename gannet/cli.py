@@ -20,6 +20,7 @@ import typer
 from gannet.cli_bench import bench
 from gannet.cli_data import data
 from gannet.cli_lab import lab
+from gannet.cli_latent import Looks, Seeds, chosen, directions, interpolate
 from gannet.cli_scores import compare, convert, evaluate
 from gannet.core.errors import GannetError, Problems, ResourceError, UsageError, unknown
 from gannet.engine.console import Console
@@ -48,6 +49,8 @@ app.add_typer(data, name="data")
 app.command()(evaluate)
 app.command()(compare)
 app.command()(convert)
+app.command()(interpolate)
+app.command()(directions)
 app.command()(lab)
 
 Preset = Annotated[str, typer.Argument(metavar="PRESET", help="A preset (`gannet list presets`) or a .yaml file.")]
@@ -111,6 +114,8 @@ def sample(
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**63 - 1, help="The same seed gives the same bytes.")] = 0,
     label: Annotated[str | None, typer.Option("--label", metavar="K", help="One class, by number or name.")] = None,
     truncation: Annotated[float, typer.Option("--truncation", help="0 the mean sample … 1 the full variety.")] = 1.0,
+    seeds: Seeds = None,
+    looks: Looks = None,
     which: Annotated[str, typer.Option("--which", help="latest, best or the name of a checkpoint.")] = "latest",
     out: Annotated[
         str | None,
@@ -127,7 +132,11 @@ def sample(
     from gannet import api
 
     api.load_plugins(tuple(plugin or ()))
-    _say(str(api.sample(_found(run), out, n, seed, label, truncation, which)))
+    keys, more = chosen(seeds, looks)
+    if keys or more:
+        _say(str(api.show(_found(run), out, keys, more, label, truncation, which)))
+    else:
+        _say(str(api.sample(_found(run), out, n, seed, label, truncation, which)))
     return 0
 
 

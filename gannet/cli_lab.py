@@ -10,6 +10,10 @@ import typer
 
 
 def lab(
+    path: Annotated[
+        Path | None,
+        typer.Argument(metavar="[RUN|FOLDER]", help="A trained run to explore, or a folder of runs to watch."),
+    ] = None,
     host: Annotated[str, typer.Option("--host", help="Where to listen; other machines need --token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port; 0 takes a free one.")] = 7860,
     token: Annotated[
@@ -20,7 +24,8 @@ def lab(
         typer.Option("--runs", metavar="FOLDER", help="Keep the runs here, where every command reads them."),
     ] = None,
 ) -> None:
-    """Open the laboratory: a page on which a GAN learns points before your eyes, and every part can be changed."""
+    """Open the laboratory: watch a GAN learn points and change its every part, explore a trained generator of images
+    (RUN), or follow and compare runs (FOLDER)."""
     # Not at the top: the web server's libraries would be loaded for every other command too.
     from gannet.lab.server import serve
 
@@ -28,4 +33,4 @@ def lab(
         print(address, flush=True)
         print("The laboratory is open at this address, on this machine. Ctrl+C closes it.", file=sys.stderr)
 
-    serve(host, port, token, runs, started=started)
+    serve(host, port, token, runs, started=started, opened=path)

@@ -19,6 +19,7 @@ from gannet.core.spec import Spec
 from gannet.core.types import DataSpec, Source
 from gannet.data.listing import listing
 from gannet.engine.run import Run
+from gannet.latent.draws import Mixed
 from gannet.metrics.evaluator import Generate, Walk
 from gannet.model import Model
 
@@ -37,21 +38,16 @@ class Fakes:
     seeds: bool = True
 
 
-class Along(Draw):
+class Along(Mixed):
     """A draw whose normal numbers lie on a path between two others: cos(πt/2)·a + sin(πt/2)·b at place t, `[B]`.
 
     Every point of the path is as likely as any other draw. Labels and noise are the same along it.
     """
 
     def __init__(self, draw: Draw, place: Tensor):
-        super().__init__(*draw.key, draw.indices, draw.device, draw.dtype)
-        self.ends = draw.child("from"), draw.child("to")
-        self.place = place.double() * (math.pi / 2)
-
-    def normal(self, *shape: int) -> Tensor:
-        angle = self.place.view(-1, *[1] * len(shape))
-        start, end = (draw.normal(*shape).double() for draw in self.ends)
-        return (angle.cos() * start + angle.sin() * end).to(self.dtype)
+        angle = place.double() * (math.pi / 2)
+        ends = [draw.child("from"), draw.child("to")]
+        super().__init__(ends, torch.stack([angle.cos(), angle.sin()], dim=1), draw)
 
 
 def of_run(name: str, model: Model, labels: Callable[[], Tensor | None]) -> Fakes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,16 @@ torch.set_num_threads(1)
 ROOT = Path(__file__).parent.parent
 SMALL = {"width": 4, "max_width": 8, "latent": 4, "layers": 2}
 BATCH = 8
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was not tested is said at the end, however quiet pytest is: a skip must not pass for a success."""
+    reasons = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", ())]
+    told = Counter(r.removeprefix("Skipped: ") for r in reasons if "NOT TESTED" in r)
+    if told:
+        terminalreporter.section("NOT TESTED", "!", yellow=True)
+    for reason, count in told.items():
+        terminalreporter.line(f"{reason.removeprefix('NOT TESTED: ')} ({count})", yellow=True)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ user may set is keyword-only.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -85,14 +86,7 @@ class Registry(Generic[T]):
 
     def options(self, name: str, where: str = "") -> dict[str, Option]:
         """What a user may set on `name`: the keyword-only arguments of its constructor."""
-        part = self.get(name, where)
-        hints = typing.get_type_hints(part.__init__)
-        found = {}
-        for parameter in inspect.signature(part.__init__).parameters.values():
-            if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
-                default = Option.required if parameter.default is inspect.Parameter.empty else parameter.default
-                found[parameter.name] = Option(parameter.name, hints.get(parameter.name, Any), default)
-        return found
+        return dict(_options(self.get(name, where)))
 
     def resolve(self, spec: Spec | str, where: str = "") -> dict[str, Any]:
         """Checked arguments of `spec`, defaults included. Positional arguments fill the options in their order.
@@ -132,6 +126,18 @@ class Registry(Generic[T]):
             return self.get(spec.name, where)(*context, **arguments)
         except UsageError as error:
             raise UsageError(str(error) if not where or str(error).startswith(where) else f"{where}: {error}") from None
+
+
+@functools.cache
+def _options(part: type[Any]) -> dict[str, Option]:
+    """Read once a class: the laboratory asks for them at every click."""
+    hints = typing.get_type_hints(part.__init__)
+    found = {}
+    for parameter in inspect.signature(part.__init__).parameters.values():
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            default = Option.required if parameter.default is inspect.Parameter.empty else parameter.default
+            found[parameter.name] = Option(parameter.name, hints.get(parameter.name, Any), default)
+    return found
 
 
 def coerce(value: Any, wanted: Any, where: str) -> Any:

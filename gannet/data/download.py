@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
+from contextvars import ContextVar
 from pathlib import Path
 
 from gannet.core.errors import DataError
+
+_local: ContextVar[bool] = ContextVar("local", default=False)
+
+
+@contextlib.contextmanager
+def only_local() -> Iterator[None]:
+    """While this lasts nothing is downloaded: a file that is not here is an error, which says how to get it."""
+    before = _local.set(True)
+    try:
+        yield
+    finally:
+        _local.reset(before)
 
 
 def data_home() -> Path | None:
@@ -32,10 +47,12 @@ def fetch(name: str, url: str, sha256: str) -> Path:
     home = data_home()
     if home is not None and (home / name).is_file():
         return home / name
+    target = cache_home() / name
+    if _local.get() and not target.is_file():
+        raise DataError(f"{name} is not here, and nothing is downloaded for a look: `gannet data inspect` fetches it.")
     # Imported late: it brings an HTTP stack that most commands never need.
     import pooch
 
-    target = cache_home() / name
     pooch.get_logger().setLevel("WARNING")
     try:
         downloader = pooch.HTTPDownloader(progressbar=True, timeout=30)

@@ -150,6 +150,8 @@ SHAPES: dict[str, Shape] = {
     # The line: one Gaussian, as in the first figure of Goodfellow et al. (2014), and three.
     "gaussian-1d": _mixture([(0.0,)], 1.0, (-4.0, 4.0)),
     "mixture-1d": _mixture([(-2.0,), (0.0,), (2.0,)], 0.25, (-3.5, 3.5)),
+    # The point 0 of the Dirac-GAN (Mescheder et al., 2018), but for a thousandth, so that rows are rows.
+    "dirac": _mixture([(0.0,)], 0.001, (-2.0, 2.0)),
 }
 if TYPE_CHECKING:
     ShapeName = str

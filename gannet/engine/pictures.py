@@ -91,7 +91,7 @@ def grid(columns: Columns, path: Path | str, per_column: int | None = None) -> P
 
 
 def _image_grid(columns: Columns, per_column: int | None) -> Image.Image:
-    pictures = {name: _visible(to_uint8(x[: per_column or 64])) for name, x in columns}
+    pictures = {name: visible(to_uint8(x[: per_column or 64])) for name, x in columns}
     shown = min(len(p) for p in pictures.values())
     side = max(max(p.shape[1:3]) for p in pictures.values())
     cell = _enlarged(side)
@@ -125,7 +125,7 @@ def _gap(cell: int) -> int:
     return max(4, cell // 16)
 
 
-def _visible(x: np.ndarray) -> np.ndarray:
+def visible(x: np.ndarray) -> np.ndarray:
     """Bytes N×H×W×C with any number of channels as RGB N×H×W×3."""
     n, h, w, channels = x.shape
     if channels == 1:
@@ -315,7 +315,7 @@ def save_samples(samples: np.ndarray, out: Path | str) -> Path:
 
 
 def _contact_sheet(samples: np.ndarray) -> Image.Image:
-    pictures = _visible(samples)
+    pictures = visible(samples)
     side = max(pictures.shape[1:3])
     across = math.ceil(math.sqrt(len(pictures)))
     cell = _enlarged(side)

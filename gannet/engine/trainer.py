@@ -123,7 +123,8 @@ class Trainer:
         run = self.run
         profiler = Profiler(run.path / "profile") if self.experiment.profile and run and self.writes else None
         if self.clock.step == 0 and self.committed is None:
-            self.note(f"start: {self.game.parameter_counts()}")
+            counts = ", ".join(f"{name} {count:,}" for name, count in self.game.parameter_counts().items())
+            self.note(f"parameters: {counts}")
             self._commit()
         if self.experiment.compile:
             for text in compile_networks(self.game, rehearse):

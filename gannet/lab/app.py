@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import secrets
 import threading
 import time
@@ -17,7 +16,9 @@ from fastapi import FastAPI, Request, Response, WebSocket
 from starlette.concurrency import run_in_threadpool
 
 from gannet.core.errors import GannetError
-from gannet.lab.door import Door, Refused, as_json, refusal
+from gannet.lab import dashboard_routes, explorer_routes
+from gannet.lab.door import Door, Refused, as_json, body_of, refusal
+from gannet.lab.shelf import Shelf
 
 if TYPE_CHECKING:
     from gannet.lab.session import Session
@@ -109,17 +110,6 @@ class Room:
                 self.close(name)
 
 
-async def _body(request: Request) -> dict[str, Any]:
-    raw = await request.body()
-    try:
-        value = json.loads(raw) if raw else {}
-    except (ValueError, RecursionError):
-        raise Refused(400, "the body is no JSON.") from None
-    if not isinstance(value, dict):
-        raise Refused(400, "the body must be a JSON object.")
-    return value
-
-
 def create_app(
     folder: Path,
     hosts: Iterable[str],
@@ -127,10 +117,13 @@ def create_app(
     room: Room | None = None,
     prepare: Callable[[], None] | None = None,
     static: Path = STATIC,
+    shelf: Shelf | None = None,
 ) -> Any:
     """The laboratory as an ASGI application: sessions' runs go into `folder`, requests must come for one of `hosts`
-    ("127.0.0.1:7860") and, with `token`, bring it. `prepare` is what is imported in the background."""
+    ("127.0.0.1:7860") and, with `token`, bring it. `prepare` is what is imported in the background; `shelf` has the
+    runs that can be explored and compared."""
     room = room if room is not None else Room(folder)
+    shelf = shelf if shelf is not None else Shelf()
     # What may be fetched is listed once, so that no address ever becomes a file's name.
     files = {
         f"/static/{path.relative_to(static).as_posix()}": path for path in static.rglob("*") if path.suffix in KINDS
@@ -169,9 +162,20 @@ def create_app(
         room.check_ready()
         return await run_in_threadpool(work)
 
+    for wing in (explorer_routes, dashboard_routes):
+        app.include_router(wing.routes(shelf, asked))
+
     @app.get("/")
     async def page() -> Response:
         return _file(files.get("/static/index.html"))
+
+    @app.get("/explore")
+    async def explorer() -> Response:
+        return _file(files.get("/static/explore.html"))
+
+    @app.get("/runs")
+    async def runs() -> Response:
+        return _file(files.get("/static/runs.html"))
 
     @app.get("/static/{name:path}")
     async def asset(request: Request) -> Response:
@@ -185,9 +189,13 @@ def create_app(
     async def catalog() -> Response:
         return as_json(await asked(lambda: room.catalog))
 
+    @app.get("/api/lessons")
+    async def lessons() -> Response:
+        return as_json(await asked(_lessons))
+
     @app.post("/api/sessions")
     async def opening(request: Request) -> Response:
-        body = await _body(request)
+        body = await body_of(request)
 
         def work() -> dict[str, Any]:
             name, session = room.open(body.get("state"))
@@ -210,7 +218,7 @@ def create_app(
 
     @app.post("/api/sessions/{name}/do")
     async def do(name: str, request: Request) -> Response:
-        body = await _body(request)
+        body = await body_of(request)
         command = body.pop("command", "")
         return as_json(await asked(lambda: room.get(name).do(str(command), **body)))
 
@@ -266,6 +274,12 @@ async def _show(socket: WebSocket, session: Session) -> None:
         heard.cancel()
         if frame is not None:
             frame.cancel()
+
+
+def _lessons() -> list[dict[str, Any]]:
+    from gannet.lab.lessons import pages
+
+    return pages()
 
 
 async def _sweep(room: Room) -> None:

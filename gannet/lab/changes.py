@@ -14,7 +14,6 @@ from gannet.core import registry
 from gannet.core.errors import Problems, UsageError, unknown
 from gannet.core.experiment import Experiment, Section
 from gannet.core.overrides import Resolved, amend
-from gannet.core.schedule import Schedule
 from gannet.core.spec import Spec, render
 from gannet.engine import state
 from gannet.engine.assembly import assemble
@@ -79,7 +78,8 @@ def checked(path: Any, value: Any) -> tuple[str, str]:
 def admitted(experiment: Experiment, given: bool = False) -> Experiment:
     """`experiment` if it is one that may be played here: points, perceptrons, and numbers within `MOST`. `given`: its
     points were handed over, so its data name a file of the session's own. Raises `UsageError`."""
-    for key, kinds in (("data", ("points",)), ("generator", ("mlp",)), ("discriminator", ("mlp",))):
+    networks = ("mlp", "dirac")
+    for key, kinds in (("data", ("points",)), ("generator", networks), ("discriminator", networks)):
         name = getattr(experiment, key).name
         if name not in kinds and not (given and key == "data"):
             raise UsageError(f"{key}: {name} is not played here. Use {', '.join(kinds)}.")
@@ -287,16 +287,3 @@ class Record:
         if self.path is not None:
             lines = [self.beginning, *(change.to_json() for change in self.changes)]
             write_text_atomic(self.path, "".join(json.dumps(line) + "\n" for line in lines))
-
-
-def remedy(experiment: Experiment, alarm: str) -> dict[str, Any]:
-    """The one change that a person should try first against `alarm`, as a path and a value."""
-    if alarm == "collapse":
-        if "r1" not in experiment.regularizers:
-            return {"path": "regularizers.r1", "value": "r1(weight=0.1)"}
-        weight: Schedule = registry.REGULARIZERS.resolve(experiment.regularizers["r1"])["weight"]
-        return {"path": "regularizers.r1.weight", "value": f"{min(100.0, 10 * max(weight.lowest, 0.01)):g}"}
-    player = "discriminator" if alarm == "discriminator ahead" else "generator"
-    recipe = experiment.optim.get(player, Spec("adam"))
-    rate: Schedule = registry.OPTIMISERS.resolve(recipe)["lr"]
-    return {"path": f"optim.{player}.lr", "value": f"{max(rate.lowest, 1e-6) / 2:g}"}

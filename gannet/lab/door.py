@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hmac
 import json
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qs
 
-from fastapi import Response
+from fastapi import Request, Response
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,6 +23,10 @@ HEADERS = {
     "cache-control": "no-store",
 }
 COOKIE = "gannet-lab"
+
+
+Asked = Callable[[Callable[[], Any]], Awaitable[Any]]
+"""Does work in a thread, unless too much is asked for at once: how every route reaches the engine."""
 
 
 class Refused(Exception):
@@ -109,3 +113,15 @@ def refusal(error: Refused) -> Response:
 
 def as_json(value: Any, status: int = 200) -> Response:
     return Response(json.dumps(value, ensure_ascii=False), status, media_type="application/json")
+
+
+async def body_of(request: Request) -> dict[str, Any]:
+    """The JSON object in a request's body, an empty one without a body. Raises `Refused` for anything else."""
+    raw = await request.body()
+    try:
+        value = json.loads(raw) if raw else {}
+    except (ValueError, RecursionError):
+        raise Refused(400, "the body is no JSON.") from None
+    if not isinstance(value, dict):
+        raise Refused(400, "the body must be a JSON object.")
+    return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import re
 import types
 import typing
 from functools import cache
@@ -47,6 +48,8 @@ SETTINGS = {
     "stop.samples": "integer",
 }
 """Values that belong to no part."""
+UNLISTED = ("dirac",)
+"""Densities that only a lesson needs: networks of the usual kind have nothing to learn there."""
 AT_LEAST_ONE = ("width", "layers", "latent", "n", "batch", "repeats", "every", "steps", "pack", "samples", "warmup")
 SHARES = ("share", "momentum", "dropout", "slope", "decay", "ramp")
 """Numbers from 0 to 1."""
@@ -56,7 +59,7 @@ SHARES = ("share", "momentum", "dropout", "slope", "decay", "ramp")
 def catalog() -> dict[str, Any]:
     """Every part with which the preset's game can be played on points, by kind, each tried for a step; `preset` is
     what a session begins with."""
-    found: dict[str, Any] = {"data": [_shape(name) for name in SHAPES]}
+    found: dict[str, Any] = {"data": [_shape(name) for name in SHAPES if name not in UNLISTED]}
     for kind, (key, parts, place) in PARTS.items():
         names = [name for name in parts.names() if _plays(place, name)]
         found[kind] = [entry(parts, name, is_live(key if key != "optim" else place)) for name in names]
@@ -70,9 +73,17 @@ def catalog() -> dict[str, Any]:
 def entry(parts: Registry[Any], name: str, live: bool) -> dict[str, Any]:
     """What the page shows of one part: its first line, its losses, its options."""
     doc = inspect.getdoc(parts.get(name)) or ""
-    formula = [line.strip() for line in doc.split("\n") if "L_D" in line or "L_G" in line]
+    formula = [sentence for sentence in _sentences(doc) if "L_D" in sentence or "L_G" in sentence]
     options = [form(option) for option in parts.options(name).values() if option.name != "path"]
     return {"name": name, "doc": doc.split("\n")[0], "formula": formula or None, "options": options, "live": live}
+
+
+def _sentences(doc: str) -> list[str]:
+    """A docstring's sentences, each on one line. A sentence ends with a full stop that follows no digit and stands
+    before a capital; a line that begins with a loss begins another one."""
+    paragraphs = [re.sub(r"\n(?! *L_[DG] =) *", " ", p).split("\n") for p in doc.split("\n\n")]
+    lines = [line.strip() for paragraph in paragraphs for line in paragraph]
+    return [s for line in lines for s in re.split(r"(?<=[^\d\s]\.) +(?=[A-Z`(])", line) if s]
 
 
 def form(option: Option) -> dict[str, Any]:

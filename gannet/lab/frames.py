@@ -13,11 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gannet.core.errors import DivergedError, GannetError, UsageError
-from gannet.core.parts import Objective
-from gannet.core.types import Verdict
-from gannet.engine.trainer import Trainer
-from gannet.lab import overlays
+from gannet.core.errors import DivergedError, GannetError
+from gannet.lab import overlays, phase
+from gannet.lab.look import FAKES, Look, Probe, coded
 from gannet.lab.measures import Measures
 
 if TYPE_CHECKING:
@@ -25,12 +23,13 @@ if TYPE_CHECKING:
 
 MOST = 65_536
 """Bytes of a frame."""
-REALS, FAKES, ARROWS, TRACKED, TRAIL = 450, 1_000, 300, 40, 50
-CELLS, NODES, LATTICE = 50, 21, 20
+REALS, TRACKED, TRAIL = 450, 40, 50
 HISTORY = 300
 """Rows of losses in one frame; a reader that lacks more gets them with the next."""
 PATIENCE = 0.5
 """Seconds between two measurements, which take longer than a picture."""
+DRAWN = 2
+"""Samples of reals that are scored for the band with one frame, so that no frame waits for all of them."""
 LAYERS = ("heat", "manifold", "arrows", "optimal", "r1", "field", "trajectories")
 TYPES = {"f2": "<f2", "f4": "<f4", "u1": "u1"}
 
@@ -128,6 +127,7 @@ class Painter:
 
     def __init__(self) -> None:
         self.layers = dict.fromkeys(LAYERS, False) | {"heat": True, "arrows": True}
+        self.probe = Probe()
         self.start = 0
         self.reals = torch.empty(0, 2)
         self.bounds: overlays.Bounds = (0.0, 0.0, 1.0, 1.0)
@@ -136,6 +136,7 @@ class Painter:
         self.measures: dict[str, Any] = {}
         self.meter: Measures | None = None
         self.measured, self.measured_at, self.again = 0, (-1, 0), 0.0
+        self.unfinished = False
 
     def blank(self, playground: Playground, status: dict[str, Any], version: int) -> Frame:
         """A frame without pictures."""
@@ -150,6 +151,8 @@ class Painter:
             "outside": 0,
             "unavailable": {},
         }
+        if found := phase.place(p.trainer.game):
+            header["phase"] = {**found, "eigenvalues": phase.eigenvalues(p.trainer)}
         return Frame(version, p.restarts, header, {}, p.rows, p.forks, self.measures, self.measured)
 
     def paint(self, playground: Playground, status: dict[str, Any], version: int) -> Frame:
@@ -175,8 +178,9 @@ class Painter:
                 except (GannetError, RuntimeError) as error:
                     frame.header["unavailable"][layer] = str(error).split("\n")[0]
                     continue
-                bytes_ = {n: a if a.dtype == np.uint8 else self._float(a) for n, a in found.items()}
-                frame.arrays |= bytes_
+                frame.arrays |= {n: a if a.dtype == np.uint8 else self._float(a) for n, a in found.items()}
+            for name, array in coded(playground.trainer, self.probe).items():
+                frame.arrays[name] = array if array.dtype == np.uint8 else self._float(array)
         return frame
 
     def _float(self, array: np.ndarray) -> np.ndarray:
@@ -194,12 +198,15 @@ class Painter:
         rows = source.split("train")
         self.reals = rows.take(torch.arange(min(REALS, len(rows))))["x"].float()
         self.trails = overlays.Trails(TRAIL)
-        self.meter = Measures(source, FAKES)
+        self.meter, self.unfinished = Measures(source, FAKES), True
         self.measures, self.measured_at, self.again = {}, (-1, 0), 0.0
 
     def _measure(self, playground: Playground, fakes: Tensor, resting: bool) -> None:
         """Measure the fakes, if they moved and it is time again, or the game rests."""
         began = time.monotonic()
+        if self.unfinished and self.meter and self.meter.grow(FAKES, DRAWN):
+            self.unfinished, self.measured_at = False, (-1, 0)
+            resting = True
         place = (playground.step, playground.record.done)
         if place == self.measured_at or (began < self.again and not resting):
             return
@@ -210,74 +217,3 @@ class Painter:
             self.measures = {}
         self.measured += 1
         self.again = began + max(PATIENCE, 10 * (time.monotonic() - began))
-
-
-class Look:
-    """The layers of one moment, each a method that gives named arrays. Labels, where there are any, are those of class
-    0; the generator is the averaged one, which is the live one unless an average is asked for."""
-
-    def __init__(self, trainer: Trainer, bounds: overlays.Bounds, reals: Tensor, fakes: Tensor):
-        self.trainer, self.bounds, self.reals, self.fakes = trainer, bounds, reals, fakes
-        self.source: Any = trainer.game.source
-
-    def judge(self, x: Tensor) -> Verdict:
-        roles = sorted(self.trainer.game.discriminators)
-        if not roles:
-            raise UsageError("this game has no discriminator to ask.")
-        return self.trainer.game.networks[roles[0]](x.to(self.trainer.game.dtype), self._labels(roles[0], x))
-
-    def generate(self, z: Tensor) -> Tensor:
-        return self._generator()(z.to(self.trainer.game.dtype), self._labels("generator", z))
-
-    def _generator(self) -> Any:
-        network = self.trainer.ema.modules.get("generator")
-        if not isinstance(getattr(network, "latent", None), int):
-            raise UsageError("this game has no generator that starts from a latent of its own.")
-        return network
-
-    def _labels(self, role: str, rows: Tensor) -> Tensor | None:
-        classes = self.trainer.game.task.roles[role].data.classes
-        return torch.zeros(len(rows), dtype=torch.int64) if classes else None
-
-    def heat(self) -> dict[str, np.ndarray]:
-        found = {
-            "heat": overlays.centres(self.bounds, CELLS),
-            "probability": self.fakes,
-            "probability_real": self.reals,
-        }
-        return {name: _byte(overlays.heat(self.judge, x)) for name, x in found.items()}
-
-    def optimal(self) -> dict[str, np.ndarray]:
-        real = getattr(self.source, "density", None)
-        if real is None:
-            rows = self.source.split("train")
-            real = rows.take(torch.arange(min(2_000, len(rows))))["x"].numpy()
-        flat = len(self.bounds) == 4 and not self.trainer.conditional
-        generator = self.generate if flat and self._generator().latent == 2 else None
-        found = overlays.densities(overlays.centres(self.bounds, CELLS), real, self.fakes.numpy(), generator)
-        return {"optimal": _byte(found.optimal())}
-
-    def r1(self) -> dict[str, np.ndarray]:
-        return {"r1": overlays.gradient_norm(self.judge, overlays.centres(self.bounds, CELLS))}
-
-    def manifold(self) -> dict[str, np.ndarray]:
-        latent = self._generator().latent
-        axes = torch.eye(latent)[: len(self.bounds) // 2]
-        made = overlays.manifold(self.generate, overlays.lattice(latent, NODES, axes))
-        return {"manifold": made.points, "folds": made.stretch}
-
-    def arrows(self) -> dict[str, np.ndarray]:
-        m = min(ARROWS, len(self.fakes), len(self.reals))
-        return {"arrows": overlays.arrows(self.judge, self._objective(), self.fakes[:m], self.reals[:m])}
-
-    def field(self) -> dict[str, np.ndarray]:
-        m = min(ARROWS, len(self.fakes), len(self.reals))
-        grid = overlays.centres(self.bounds, LATTICE)
-        return {"field": overlays.field(self.judge, self._objective(), grid, self.fakes[:m], self.reals[:m])}
-
-    def _objective(self) -> Objective:
-        return self.trainer.game.objective.at(self.trainer.clock)
-
-
-def _byte(share: np.ndarray) -> np.ndarray:
-    return np.rint(255 * share).astype(np.uint8)

@@ -96,6 +96,7 @@ class Measures:
         self._expected = counts(self.real, self.bounds)
         self._seed = seed
         self._bands: dict[int, dict[str, Band]] = {}
+        self._scores: dict[int, list[dict[str, float]]] = {}
         self._modes = None
         if getattr(source, "centres", None) is not None and getattr(source, "sigma", None) is not None:
             self._modes = ModesCovered(source), HighQuality(source)
@@ -118,15 +119,24 @@ class Measures:
 
     def band(self, n: int) -> dict[str, Band]:
         """What n fresh reals score against the same fixed reals, by name; computed once for each n."""
+        while not self.grow(n):
+            pass
+        return self._bands[n]
+
+    def grow(self, n: int, draws: int = DRAWS) -> bool:
+        """Score up to `draws` more samples of n fresh reals; whether the band of n is whole. So whoever has no time for
+        all of it at once can have it bit by bit. Raises `DataError` for none."""
         if n < 1:
             raise DataError("0 samples: at least 1 is needed for a measure.")
-        if n not in self._bands:
-            rng = np.random.default_rng(mix(self._seed, "band", n))
-            scores = [self.values(self._fresh[self._drawn(rng, n, i)]) for i in range(DRAWS)]
+        scores = self._scores.setdefault(n, [])
+        for number in range(len(scores), min(DRAWS, len(scores) + draws)):
+            rng = np.random.default_rng(mix(self._seed, "band", n, number))
+            scores.append(self.values(self._fresh[self._drawn(rng, n, number)]))
+        if len(scores) == DRAWS and n not in self._bands:
             self._bands[n] = {
                 name: Band(*np.quantile([s[name] for s in scores], (0.05, 0.5, 0.95)).tolist()) for name in scores[0]
             }
-        return self._bands[n]
+        return n in self._bands
 
     def _drawn(self, rng: np.random.Generator, n: int, number: int) -> np.ndarray:
         if DRAWS * n <= len(self._fresh):
@@ -135,8 +145,9 @@ class Measures:
 
     def report(self, fake: np.ndarray) -> dict[str, Any]:
         """The scores, how many samples lie `outside`, how many modes there are (`of`), and for every score `floor`
-        [5 %, 95 %] and `typical` (the median) of as many fresh reals: plain numbers for JSON."""
-        band = self.band(len(fake))
+        [5 %, 95 %] and `typical` (the median) of as many fresh reals, once `grow` has them: plain numbers for JSON."""
+        self.grow(len(fake), 0)
+        band = self._bands.get(len(fake), {})
         found: dict[str, Any] = dict(self.values(fake))
         if self._modes:
             found |= {"modes": int(found["modes"]), "of": len(self._modes[0].centres)}

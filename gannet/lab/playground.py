@@ -21,7 +21,10 @@ from gannet.engine.assembly import assemble
 from gannet.engine.health import spread
 from gannet.engine.run import Run, environment, write_text_atomic
 from gannet.engine.trainer import Trainer
-from gannet.lab.changes import TURN, Change, Record, Snapshots, amended, changed, checked, is_live, remedy
+from gannet.lab import phase
+from gannet.lab.alarms import Watch
+from gannet.lab.changes import TURN, Change, Record, Snapshots, amended, changed, checked, is_live
+from gannet.lab.remedies import remedy
 from gannet.lab.share import State
 
 LOG = 50
@@ -35,6 +38,10 @@ TEXTS = {
     "them. A penalty on the discriminator's slope lets it learn the rest.",
     "discriminator ahead": "The discriminator is far ahead: it tells nearly every fake from a real, and the generator "
     "learns little from that. Slow it down, or restrain it.",
+    "oscillation": "Oscillation: the fakes swing to and fro and come no nearer. The two networks chase each other in a "
+    "circle; a penalty on the discriminator's slope takes the swing out of it.",
+    "vanishing gradients": "Vanishing gradients: the discriminator separates perfectly, and the generator's loss is "
+    "flat where the fakes are. A loss that is steep there, or a penalty on the discriminator, brings the pull back.",
 }
 
 
@@ -69,6 +76,7 @@ class Playground:
         self.snapshots = Snapshots()
         self.window: list[dict[str, float]] = []
         self.losses: dict[str, float] = {}
+        self.watch = Watch()
         self.rows: list[tuple[Any, ...]] = []
         self.forks: list[int] = []
         self.stride, self.furthest, self.logged, self.committed = 1, -1, 0, -1
@@ -157,6 +165,7 @@ class Playground:
                 shutil.rmtree(path)
         self.furthest, self.committed = step, -1
         self.forks.append(step)
+        self.watch.forget_after(step)
         self.logged = max((line["step"] for line in kept if line["kind"] == "step"), default=0)
 
     # ------------------------------------------------------------------------------------------------------ moving
@@ -188,6 +197,8 @@ class Playground:
         if means:
             self.losses = _losses(means)
             self.window.append(means)
+        self.losses.update(phase.place(self.trainer.game))
+        self.watch.look(step, self.trainer)
         if new and step and step % self.stride == 0:
             self.rows.append((step, *(self.losses.get(name) for name in self.columns()[1:])))
             if len(self.rows) > ROWS:
@@ -206,7 +217,7 @@ class Playground:
 
     def columns(self) -> list[str]:
         """The heading of `rows`."""
-        return ["step", *self.trainer.game.players, "p_real_above_fake"]
+        return ["step", *self.trainer.game.players, "p_real_above_fake", *phase.place(self.trainer.game)]
 
     def _log(self) -> None:
         """The line over the last `LOG` steps, the first time they are played; and the alarms, each time."""
@@ -215,7 +226,11 @@ class Playground:
         line = {n: float(np.mean([means[n] for means in window if n in means])) for n in names}
         if self.trainer.shown:
             line["spread"] = float(np.mean([spread(real, fake) for real, fake in self.trainer.shown]))
-        texts = self.trainer.health.alarms(line, 1.0 if self.step >= ARMED else 0.0)
+        armed = 1.0 if self.step >= ARMED else 0.0
+        # A single point that is made has no spread, and is always on one side of the other: neither is news.
+        texts = self.trainer.health.alarms({} if phase.place(self.trainer.game) else line, armed)
+        if armed:
+            self.watch.judge(self.step, self.trainer, line.get("p_real_above_fake"))
         if self.step > self.logged:
             self.logged = self.step
             standing = list(self.trainer.health.standing)
@@ -228,7 +243,7 @@ class Playground:
 
     def alarms(self) -> list[dict[str, Any]]:
         """What is wrong, in words, and the one change to try first."""
-        standing = self.trainer.health.standing
+        standing = [*self.trainer.health.standing, *self.watch.standing(self.step)]
         return [{"name": n, "text": TEXTS[n], "remedy": remedy(self.trainer.experiment, n)} for n in standing]
 
     def commit(self) -> None:

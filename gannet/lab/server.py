@@ -10,11 +10,13 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import uvicorn
 
 from gannet.core.errors import ResourceError, UsageError
 from gannet.lab.app import create_app
+from gannet.lab.shelf import Shelf
 
 PORT = 7860
 LEAST_TOKEN = 16
@@ -27,19 +29,30 @@ def serve(
     folder: Path | None = None,
     names: tuple[str, ...] = (),
     started: Callable[[str], None] = print,
+    opened: Path | None = None,
 ) -> None:
-    """Serve until interrupted; `started` is called with the address to open. Runs go into `folder`, or are gone when
-    the server ends. `port` 0 takes a free one. Another `host` than this machine's own needs a `token`; `names` are
+    """Serve until interrupted; `started` is called with the address to open: the page on which points are learned, or
+    the one for the run, or the folder of runs, that is `opened`. Sessions' runs go into `folder`, or are gone when the
+    server ends. `port` 0 takes a free one. Another `host` than this machine's own needs a `token`; `names` are
     further names under which browsers reach it. Raises `UsageError` and `ResourceError`."""
     with contextlib.ExitStack() as stack:
         check_host(host, token)
+        shelf = Shelf(opened)
         listener = stack.enter_context(contextlib.closing(listen(host, port)))
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gannet-lab-")))
         hosts = addresses(host, listener.getsockname()[1], names)
-        server = make_server(create_app(folder, hosts, token))
-        started(f"http://{hosts[0]}/" + (f"?token={token}" if token else ""))
+        server = make_server(create_app(folder, hosts, token, shelf=shelf))
+        started(f"http://{hosts[0]}{first_page(shelf, token)}")
         server.run(sockets=[listener])
+
+
+def first_page(shelf: Shelf, token: str | None) -> str:
+    """The path and query of the page to open first."""
+    asked = {"run": shelf.alone} if shelf.alone else {}
+    page = "/" if shelf.path is None else "/explore" if asked else "/runs"
+    query = urlencode({**asked, **({"token": token} if token else {})})
+    return f"{page}?{query}" if query else page
 
 
 def make_server(app: Any) -> uvicorn.Server:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import json
 import queue
 import threading
 import time
@@ -16,10 +15,10 @@ from typing import Any
 from gannet.core.errors import GannetError, ResourceError, UsageError, unknown
 from gannet.engine.run import Run
 from gannet.engine.turn import NonFinite
-from gannet.lab.changes import checked, is_live
-from gannet.lab.frames import LAYERS, Painter, Reader
+from gannet.lab.commands import Commands
+from gannet.lab.frames import Painter, Reader
 from gannet.lab.playground import Playground
-from gannet.lab.share import EXPORTS, MOST_STEPS, Given, State, beginning, export, whole
+from gannet.lab.share import EXPORTS, State, beginning, export
 
 
 class Session:
@@ -32,6 +31,7 @@ class Session:
         self.playground = Playground(run, State(beginning({})) if begun is None else replace(begun, step=0))
         self.jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self.painter = Painter()
+        self.commands = Commands(self)
         self.waiting: list[tuple[Reader, Future[bytes]]] = []
         self.playing, self.speed, self.pause = False, 0.0, 0.0
         self.stage: int | None = None
@@ -42,17 +42,17 @@ class Session:
         self.used = time.monotonic()
         self.thread = threading.Thread(target=self._live, name="gannet-lab-session", daemon=True)
         if begun is not None:
-            self._go_to(begun.step)
+            self.go_to(begun.step)
         self.thread.start()
 
     # --------------------------------------------------------------------------------------------- from any thread
 
     def do(self, command: str, /, **values: Any) -> dict[str, Any]:
         """Carry out a command of the page; its answer. Raises `GannetError`."""
-        known = {n.removeprefix("_do_"): n for n in dir(self) if n.startswith("_do_")}
+        known = [name for name in vars(Commands) if not name.startswith("_")]
         if command not in known:
             raise UsageError(unknown("command", str(command)[:100], known))
-        method = getattr(self, known[command])
+        method = getattr(self.commands, command)
         try:
             inspect.signature(method).bind(**values)
         except TypeError as error:
@@ -132,7 +132,7 @@ class Session:
             future.cancel()
         if self.error is None:
             with contextlib.suppress(Exception):
-                self._finish()
+                self.finish()
                 self.playground.commit()
 
     def _patience(self) -> float | None:
@@ -152,7 +152,7 @@ class Session:
     def _work(self) -> None:
         """What is due: a step or stage, or a checkpoint of a game that rests."""
         if self.target is not None:
-            self._replay(time.monotonic() + 0.01)
+            self.replay(time.monotonic() + 0.01)
         elif self.playing and time.monotonic() >= self.next_step:
             if self.pause:
                 self._next_stage()
@@ -161,10 +161,10 @@ class Session:
                 self.next_step = max(self.next_step, time.monotonic() - 0.1) + (1 / self.speed if self.speed else 0.0)
             self.moved += 1
         elif not self.playing and self.error is None and time.monotonic() >= self.last_job + 0.5:
-            self._finish()
+            self.finish()
             self.playground.commit()
 
-    def _replay(self, until: float) -> None:
+    def replay(self, until: float) -> None:
         """Play towards the target, until it is reached or the time has come."""
         while self.target is not None and time.monotonic() < until:
             if self.playground.step >= self.target:
@@ -186,9 +186,9 @@ class Session:
             if name is None or not self.playground.trainer.game.discriminates(name):
                 self.stage = 9  # a discriminator that does not take part now
         if self.stage == 9:
-            self._finish()
+            self.finish()
 
-    def _finish(self) -> None:
+    def finish(self) -> None:
         """Play a step that slow motion has begun to its end."""
         if self.mid is not None:
             mid, self.mid = self.mid, None
@@ -218,6 +218,8 @@ class Session:
             with contextlib.suppress(InvalidStateError):
                 if not future.cancelled():
                     future.set_result(frame.packed(reader))
+        if self.painter.unfinished:
+            self.moved += 1  # there will be more to show, even of a game that rests
         self.waiting = [(r, f) for r, f in self.waiting if not f.done()]
         cost = time.monotonic() - now
         self.next_frame = now + max(1 / 20, 4 * cost)  # a fifth of the time at most is spent on looking
@@ -252,104 +254,25 @@ class Session:
         self.last_job = time.monotonic()
         return {"status": self._status(), "state": self.playground.state().to_json(), **more}
 
-    def _free(self) -> None:
+    def free(self) -> None:
         """Make sure that the game stands between two steps, well, and is not on its way."""
         if self.error is not None:
             raise UsageError(f"{self.error} Go back to an earlier step, or reset.")
         if self.target is not None:
             raise UsageError(f"the game is on its way to step {self.target:,}. Wait for it, or pause.")
-        self._finish()
+        self.finish()
         self.stage = None
 
-    def _anew(self, begin: Callable[[], Any], step: int = 0) -> Any:
+    def anew(self, begin: Callable[[], Any], step: int = 0) -> Any:
         """Start another game; what stood in the way of the old one is forgotten."""
         if self.error is None:
-            self._finish()
+            self.finish()
         result = begin()
         self.target, self.mid, self.stage, self.error = None, None, None, None
         if step:
-            self._go_to(step)
+            self.go_to(step)
         return result
 
-    def _go_to(self, step: int) -> None:
+    def go_to(self, step: int) -> None:
         if step != self.playground.step:
             self.target = step
-
-    def _do_play(self) -> None:
-        if self.error is not None:
-            self._free()
-        self.playing, self.next_step = True, time.monotonic()
-
-    def _do_pause(self) -> None:
-        self.playing, self.target = False, None
-
-    def _do_step(self, who: str = "both", n: int = 1) -> None:
-        n = whole(n, "n", 1000, 1)
-        players = list(self.playground.trainer.game.players)
-        if who not in (*players, "both"):
-            raise UsageError(unknown("player", str(who)[:100], [*players, "both"]))
-        self._free()
-        self.playing = False
-        if who != "both":
-            self.playground.lone_turns(who, n)
-            return
-        self.target = self.playground.step + n
-        self._replay(time.monotonic() + 0.05)
-
-    def _do_speed(self, steps_per_second: float) -> None:
-        self.speed = _number(steps_per_second, "steps_per_second", 100_000)
-        self.next_step = time.monotonic()
-
-    def _do_slow(self, milliseconds: float) -> None:
-        self.pause = _number(milliseconds, "milliseconds", 5000) / 1000
-        if not self.pause:
-            self._finish()
-            self.stage = None
-        self.next_step = time.monotonic()
-
-    def _do_set(self, path: str, value: Any) -> dict[str, Any]:
-        if is_live(checked(path, value)[0]):
-            self._free()
-            anew, notes = self.playground.set(path, value)
-        else:
-            anew, notes = self._anew(lambda: self.playground.set(path, value))
-        return {"restarted": anew, "notes": notes}
-
-    def _do_seek(self, step: int) -> None:
-        step = whole(step, "step", MOST_STEPS)
-        broken = self.error is not None
-        if not broken:
-            self._finish()
-        self.error, self.stage, self.playing = None, None, False
-        self.playground.rewind(step, broken)
-        self._go_to(step)
-        self._replay(time.monotonic() + 0.05)
-
-    def _do_reset(self, seed: int | None = None) -> None:
-        number = None if seed is None else whole(seed, "seed", 2**63 - 1)
-        self._anew(lambda: self.playground.reset(number))
-
-    def _do_load(self, state: Any) -> None:
-        loaded = State.from_json(state)
-        self.playing = False
-        self._anew(lambda: self.playground.begin(replace(loaded, step=0)), loaded.step)
-
-    def _do_layers(self, **layers: bool) -> None:
-        for name, on in layers.items():
-            if name not in LAYERS or not isinstance(on, bool):
-                raise UsageError(unknown("layer", name[:100], LAYERS) + " Each is true or false.")
-        self.painter.layers.update(layers)
-
-    def _do_data(self, kind: str, **what: Any) -> dict[str, Any]:
-        if kind == "points":
-            return self._do_set("data", f"points(name={json.dumps(what.get('name'))})")
-        given = Given.read(kind, what)
-        now = self.playground.trainer.experiment
-        self._anew(lambda: self.playground.begin(State(now, given=given)))
-        return {"restarted": True, "notes": []}
-
-
-def _number(value: Any, name: str, most: float) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
-        raise UsageError(f"{name}: received {str(value)[:40]!r}; it must be a number, 0 to {most:,}.")
-    return float(value)

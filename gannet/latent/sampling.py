@@ -10,6 +10,7 @@ from torch import Tensor
 from gannet.core.errors import UsageError, unknown
 from gannet.core.random import Draw, installed
 from gannet.core.types import DataSpec, Task
+from gannet.latent.draws import STREAM
 
 CHUNK = 64
 """Samples are always computed in chunks of this size at fixed places, so sample k has the same bytes however many are
@@ -39,7 +40,7 @@ def sample(
     chunks = []
     for start in range(0, n, CHUNK):
         positions = range(start, start + CHUNK)
-        draw = Draw(seed, "sample", 0, positions, device, dtype)
+        draw = Draw(seed, STREAM, 0, positions, device, dtype)
         y = None if label is None else torch.full((CHUNK,), label, dtype=torch.long, device=device)
         with installed(draw.child("layers")):
             x = task.sample(draw, y, None if given is None else given(positions).to(device, dtype), truncation)

@@ -11,7 +11,7 @@ import torch
 
 from gannet.core.errors import DataError
 from gannet.data import download, mnist
-from gannet.data.download import data_home, fetch
+from gannet.data.download import data_home, fetch, only_local
 from gannet.data.mnist import SHA256, Mnist, read_idx
 
 
@@ -110,6 +110,18 @@ def test_a_download_is_checked_cached_and_not_repeated(cache, monkeypatch):
         assert fetch("set/file.gz", "https://example.invalid/file.gz", digest).read_bytes() == b"content"
     assert asked == ["https://example.invalid/file.gz"]
     assert [p.name for p in (cache / "set").iterdir()] == ["file.gz"]
+
+
+def test_nothing_is_downloaded_where_only_local_files_are_wanted(cache, monkeypatch):
+    asked = []
+    serve(monkeypatch, lambda url: asked.append(url) or b"content")
+    wanted = "set/file.gz", "https://example.invalid/file.gz", hashlib.sha256(b"content").hexdigest()
+    with only_local(), pytest.raises(DataError, match="gannet data inspect"):
+        fetch(*wanted)
+    assert asked == []
+    fetch(*wanted)
+    with only_local():
+        assert fetch(*wanted).read_bytes() == b"content", "what was downloaded before is here"
 
 
 def test_a_failed_download_says_where_to_put_the_file(cache, monkeypatch):

@@ -13,7 +13,8 @@ from gannet.core.spec import Spec
 from gannet.engine.assembly import assemble
 from gannet.engine.trainer import Trainer
 from gannet.lab import changes
-from gannet.lab.changes import Change, Record, Snapshots, admitted, amended, checked, is_live, remedy
+from gannet.lab.changes import Change, Record, Snapshots, admitted, amended, checked, is_live
+from gannet.lab.remedies import remedy
 
 LAB = resolve("lab").experiment
 

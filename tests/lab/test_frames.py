@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from gannet.core.errors import UsageError
+from gannet.core.random import Draw
 from gannet.engine.run import Run
 from gannet.lab import frames, overlays
 from gannet.lab.frames import LAYERS, MOST, Frame, Painter, Reader, pack, unpack
+from gannet.lab.look import FAKES, PROBED, Probe
 from gannet.lab.playground import Playground
 from gannet.lab.share import Given, State, beginning
 
@@ -175,7 +177,11 @@ def test_after_another_future_the_rows_come_again_from_there(tmp_path):
 
 def test_measures_come_with_their_floor(tmp_path):
     game = playground(tmp_path, data="points(name=ring-8, n=3000)")
-    header, _ = shown(game, painter())
+    look = painter()
+    header, _ = shown(game, look)
+    assert header["measures"]["floor"] == {}, "the band is scored bit by bit, so that no frame waits for it"
+    while look.unfinished:
+        header, _ = shown(game, look)
     found = header["measures"]
     assert found["of"] == 8
     assert {"kl", "js", "sliced"} <= set(found["floor"])
@@ -255,3 +261,23 @@ def test_a_frame_without_pictures_still_says_the_status(tmp_path):
     assert header["status"]["error"] == "x"
     assert arrays == {}
     assert frames.MOST == 65_536
+
+
+def test_codes_are_those_the_fakes_were_made_from_and_a_held_one_is_shown(tmp_path):
+    game = playground(
+        tmp_path, data="points(name=disjoint, n=500)", task="infogan(categories=[3], continuous=1)", generator__latent=5
+    )
+    task, generator = game.trainer.game.task, game.trainer.game.networks["generator"]
+    look = painter()
+    _, arrays = shown(game, look)
+    z = task.latents(Draw(game.trainer.experiment.seed, "evaluate", 0, range(FAKES)))
+    assert (arrays["codes"] == z[:, :3].argmax(1).numpy()).all()
+    np.testing.assert_allclose(arrays["fake"], generator(z).detach().numpy(), atol=2e-3)
+    assert "probe" not in arrays
+    look.probe = Probe(2, 0.5)
+    _, arrays = shown(game, look)
+    z = z[:PROBED]
+    z[:, :3], z[:, 3] = torch.tensor([0.0, 0.0, 1.0]), 0.5
+    np.testing.assert_allclose(arrays["probe"], generator(z).detach().numpy(), atol=2e-3)
+    _, plain = shown(playground(tmp_path / "plain"), look)
+    assert not {"codes", "probe"} & set(plain)

@@ -140,6 +140,8 @@ def test_scores_of_modes_are_exact(ring):
 def test_a_report_is_plain_and_complete(ring):
     fake = fresh("ring-8", 200).astype(np.float32)
     fake[:7] = 40
+    assert ring.report(fake)["floor"] == {}, "the band has not been scored yet"
+    assert [ring.grow(200, 8) for _ in range(3)] == [False, False, True]
     found = ring.report(fake)
     assert (found["modes"], found["of"], found["outside"]) == (8, 8, 7)
     names = {"modes", "high_quality", "kl", "reverse_kl", "js", "sliced"}

@@ -21,7 +21,7 @@ export class Chart {
     Object.assign(this, { kind, sides, palette });
     this.canvas = el("canvas", { class: "chart", role: "img", tabindex: "0" });
     this.legend = el("span", { class: "chart-legend" });
-    this.figure = el("figure", {}, el("figcaption", {}, el("strong", { "data-word": `chart.${kind.name}` }), this.legend), this.canvas);
+    this.figure = el("figure", { "data-chart": kind.name }, el("figcaption", {}, el("strong", { "data-word": `chart.${kind.name}` }), this.legend), this.canvas);
     this.redraw = onceARefresh(() => this.draw());
     this.hover = null;
     new ResizeObserver(this.redraw).observe(this.canvas);

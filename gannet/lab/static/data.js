@@ -1,11 +1,11 @@
 // Where the reals come from: tiles of named densities, a drawing, a table, an image.
 
-import { el, surface } from "./dom.js";
+import { el, svg } from "./dom.js";
 import { Drawing } from "./drawing.js";
 import { sketch } from "./sketches.js";
 import { parseSpec, plainText } from "./spec.js";
 import { at } from "./settings.js";
-import { has, t } from "./words.js";
+import { current, has, t } from "./words.js";
 
 const LARGEST_IMAGE = 128;
 
@@ -29,21 +29,28 @@ export class Data {
     this.drawing = new Drawing((points) => use({ kind: "drawing", points }), palette);
   }
 
+  /** Mark the density of the settings; the tiles are made anew for other names or another language only. */
   show(settings) {
-    this.chosen = chosenDensity(settings);
-    const focused = this.root.contains(document.activeElement) ? document.activeElement.dataset.density : null;
+    const chosen = chosenDensity(settings);
     const names = densities(this.catalog);
-    this.root.replaceChildren(...names.map((name) => this.tile(name)), ...this.own());
-    if (focused) this.root.querySelector(`[data-density="${CSS.escape(focused)}"]`)?.focus();
-    this.redraw();
+    const made = [current(), ...names].join();
+    if (made !== this.made) {
+      this.made = made;
+      const focused = this.root.contains(document.activeElement) ? document.activeElement.dataset.density : null;
+      this.root.replaceChildren(...names.map((name) => this.tile(name)), ...this.own());
+      if (focused) this.root.querySelector(`[data-density="${CSS.escape(focused)}"]`)?.focus();
+    }
+    for (const tile of this.root.querySelectorAll("[aria-pressed]")) {
+      tile.setAttribute("aria-pressed", String(tile.dataset.density === chosen));
+    }
   }
 
   tile(name) {
-    const canvas = el("canvas", { "aria-hidden": "true", class: "thumb" });
+    const d = (sketch(name) ?? []).map(([x, y]) => `M${(38 * x).toFixed(1)} ${(38 * (1 - y)).toFixed(1)}h0`).join("");
     const doc = (this.catalog.data ?? []).find((e) => e.name === name)?.doc;
     const word = has(`density.${name}`) ? t(`density.${name}`) : name;
-    return el("button", { class: "tile", type: "button", title: doc ? `${word}: ${doc}` : word, "data-density": name, "aria-pressed": String(name === this.chosen), onclick: () => this.use({ kind: "points", name }) },
-      canvas, el("span", {}, word));
+    return el("button", { class: "tile", type: "button", title: doc ? `${word}: ${doc}` : word, "data-density": name, "aria-pressed": "false", onclick: () => this.use({ kind: "points", name }) },
+      svg("svg", { viewBox: "0 0 38 38", "aria-hidden": "true" }, svg("path", { d })), el("span", {}, word));
   }
 
   own() {
@@ -54,16 +61,6 @@ export class Data {
       el("button", { class: "tile", type: "button", "data-density": "drawing", onclick: () => this.drawing.open() }, el("b", { "aria-hidden": "true" }, "✎"), el("span", {}, t("data.draw"))),
       file(csv, "▦", "data.csv"), file(image, "◩", "data.image"),
     ];
-  }
-
-  /** Draw the tiles' thumbnails in the theme's colours. */
-  redraw() {
-    for (const tile of this.root.querySelectorAll("[data-density] canvas")) {
-      const { pen, width, height } = surface(tile);
-      const points = sketch(tile.parentElement.dataset.density);
-      pen.fillStyle = this.palette().real;
-      for (const [x, y] of points ?? []) pen.fillRect(x * width - 0.8, (1 - y) * height - 0.8, 1.6, 1.6);
-    }
   }
 
   async csv(input) {

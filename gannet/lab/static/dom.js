@@ -22,10 +22,22 @@ export const svg = (name, attributes = {}, ...children) =>
 export const $ = (selector, root = document) => root.querySelector(selector);
 export const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
 
+/** Sizes of canvases in CSS pixels, until they change: to ask for one makes the browser lay out the whole page. */
+const sizes = new WeakMap();
+const resized = new ResizeObserver((entries) => entries.forEach(({ target }) => sizes.delete(target)));
+
+function sizeOf(canvas) {
+  if (!sizes.has(canvas)) {
+    resized.observe(canvas);
+    sizes.set(canvas, [canvas.clientWidth, canvas.clientHeight]);
+  }
+  return sizes.get(canvas);
+}
+
 /** A canvas' 2-D context at the device's resolution, cleared; sizes in CSS pixels. */
 export function surface(canvas) {
   const ratio = Math.min(window.devicePixelRatio || 1, 2);
-  const { clientWidth: width, clientHeight: height } = canvas;
+  const [width, height] = sizeOf(canvas);
   const [w, h] = [Math.round(width * ratio), Math.round(height * ratio)];
   if (canvas.width !== w || canvas.height !== h) {
     canvas.width = w;
@@ -47,6 +59,22 @@ export function onceARefresh(work) {
       asked = false;
       work();
     });
+  };
+}
+
+/** Call `work` at once, and then at most once in so many milliseconds; the last of what was asked is never lost. */
+export function paced(work, milliseconds) {
+  let [last, timer] = [-Infinity, 0];
+  const run = () => {
+    timer = 0;
+    last = performance.now();
+    work();
+  };
+  return () => {
+    if (timer) return;
+    const left = last + milliseconds - performance.now();
+    if (left <= 0) run();
+    else timer = setTimeout(run, left);
   };
 }
 

@@ -24,6 +24,7 @@ export class Exports {
       item("png", () => this.png()), item("gif", () => this.gif()), el("hr"),
       ...Object.keys(TEXTS).map((as) => item(as, () => this.text(as))),
     );
+    closing($("#share-menu"));
   }
 
   async after(run) {
@@ -125,6 +126,18 @@ export class Exports {
     document.body.append(dialog);
     dialog.showModal();
   }
+}
+
+/** Close a menu by Escape, and when the pointer or the focus goes elsewhere: it covers what lies below it. */
+function closing(menu) {
+  const away = ({ target }) => menu.contains(target) || (menu.open = false);
+  document.addEventListener("pointerdown", away);
+  document.addEventListener("focusin", away);
+  menu.addEventListener("keydown", ({ key }) => {
+    if (key !== "Escape" || !menu.open) return;
+    menu.open = false;
+    $("summary", menu).focus();
+  });
 }
 
 /** Text on the clipboard; browsers without one get a selected field's copy. */

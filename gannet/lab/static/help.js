@@ -5,7 +5,7 @@ import { t } from "./words.js";
 
 export const SHORTCUTS = [
   [" ", "space", "play"], ["d", "D", "step-discriminator"], ["g", "G", "step-generator"], ["b", "B", "step-both"], ["s", "S", "slow"],
-  ["r", "R", "reset"], ["ArrowLeft", "←", "back"], ["ArrowRight", "→", "forward"], ["1", "1 … 9", "layers"], ["c", "C", "compare"],
+  ["r", "R", "reset"], ["ArrowLeft", "←", "back"], ["ArrowRight", "→", "forward"], ["1", "1 … 9", "layers"], ["c", "C", "compare"], ["m", "M", "lessons"],
   ["l", "L", "language"], ["t", "T", "theme"], ["?", "?", "help"],
 ];
 

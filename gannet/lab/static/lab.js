@@ -4,9 +4,10 @@ import { Alarms } from "./alarms.js";
 import { charts } from "./charts.js";
 import { Controls } from "./controls.js";
 import { Data } from "./data.js";
-import { $ } from "./dom.js";
+import { $, paced } from "./dom.js";
 import { Exports } from "./exports.js";
 import { Legend } from "./legend.js";
+import { Lessons } from "./lessons.js";
 import { ModelPicture } from "./model.js";
 import { api } from "./net.js";
 import { Panel } from "./panel.js";
@@ -16,6 +17,9 @@ import { Side } from "./side.js";
 import { parseSpec } from "./spec.js";
 import { t } from "./words.js";
 import { View } from "./view.js";
+
+/** Milliseconds between two pictures of the model, and two of the curves: the plane alone has every frame. */
+const CALM = 200;
 
 export class Lab {
   constructor(catalog, palette) {
@@ -33,7 +37,9 @@ export class Lab {
     this.panel = new Panel($("#panel"), catalog, set, () => null);
     this.alarms = new Alarms($("#alarms"));
     this.exports = new Exports($("#share-items"), this);
+    this.lessons = new Lessons($("#lessons"), $("#lessons-button"), this);
     this.redrawCharts = charts($("#charts"), () => this.sides(), palette);
+    this.follows = paced(() => this.beside(), CALM);
   }
 
   sides() {
@@ -81,8 +87,10 @@ export class Lab {
     const answer = await this.side.do(command, values);
     if (answer?.restarted) this.say(t("restarted"));
     else if (answer && command === "set") this.say(`${values.path} = ${values.value}`);
-    this.changed = null;
-    this.state();
+    if (!answer) {
+      this.changed = null; // a form shows what was refused
+      this.state();
+    }
     this.follow(command);
     return answer;
   }
@@ -91,6 +99,7 @@ export class Lab {
   follow(command) {
     if (!["set", "data", "reset", "load"].includes(command)) return;
     clearTimeout(this.soon);
+    if (this.lessons.open) return; // the address is the lesson's
     this.soon = setTimeout(async () => {
       const bundle = this.bundled(this.sides().map(({ state }) => state));
       const fragment = await toFragment(bundle).catch(() => "");
@@ -126,6 +135,7 @@ export class Lab {
     if (button.disabled) return;
     if (this.views.length > 1) return void this.drop(1);
     button.disabled = true;
+    this.still(true);
     try {
       await this.side.do("pause");
       const start = fromTheStart(await api.state(this.side.id));
@@ -135,8 +145,14 @@ export class Lab {
     } catch (error) {
       this.refuse(error.message);
     } finally {
+      this.still(false);
       button.disabled = false;
     }
+  }
+
+  /** No setting changes while the second session begins: it would be the first one's alone. */
+  still(on) {
+    for (const selector of ["#panel", "#tiles", "#alarms", "#lessons"]) $(selector).inert = on;
   }
 
   choose(side) {
@@ -160,12 +176,14 @@ export class Lab {
       side.do("layers", asked);
     }
     this.redraw();
+    this.lessons.notice();
   }
 
   open(part) {
     this.part = this.part === part ? null : part;
     this.picture.chosen(this.part);
     this.panel.show(this.part, this.settings());
+    this.lessons.notice();
     if (this.part === "reals") $("#tiles").scrollIntoView({ block: "nearest" });
   }
 
@@ -178,10 +196,14 @@ export class Lab {
   }
 
   frame(side) {
-    if (side === this.side) {
-      this.picture.show(side);
-      this.legend.without(side.header.unavailable ?? {});
-    }
+    if (side === this.side) this.legend.without(side.header.unavailable ?? {});
+    this.lessons.notice();
+    this.follows();
+  }
+
+  /** What stands beside the plane, drawn anew. */
+  beside() {
+    if (this.views.length) this.picture.show(this.side);
     this.redrawCharts();
   }
 
@@ -210,6 +232,7 @@ export class Lab {
     this.differences();
     if (said === this.changed) return;
     this.changed = said;
+    this.lessons.notice();
     this.panel.show(this.part, settings);
     this.tiles.show(settings);
     const objective = String(settings.objective ?? "");
@@ -228,7 +251,6 @@ export class Lab {
 
   redraw() {
     this.views.forEach((v) => v.plane.redraw());
-    this.tiles.redraw();
     this.redrawCharts();
     this.picture.pictures.noise.replaceChildren();
     if (this.views.length) this.picture.show(this.side);
@@ -239,6 +261,7 @@ export class Lab {
     this.controls.speak();
     this.picture.speak();
     this.views.forEach((v) => v.speak());
+    this.lessons.speak();
     this.changed = null;
     if (this.views.length) {
       this.roles();

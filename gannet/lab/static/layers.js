@@ -25,6 +25,29 @@ export function heat({ pen, box }, { data, shape: [rows, columns] }, lut) {
   pen.drawImage(small, box.left, box.top, box.right - box.left, box.bottom - box.top);
 }
 
+/** Fakes as squares in the colour of the code each was made from: `codes` `[n]`. */
+export function coded(view, { data, shape: [n] }, { data: codes }, colours) {
+  colours.forEach((colour, k) => {
+    const rows = Array.from({ length: n }, (_, i) => i).filter((i) => codes[i] % colours.length === k);
+    points(view, { data: rows.flatMap((i) => [data[2 * i], data[2 * i + 1]]), shape: [rows.length, 2] }, colour, "square");
+  });
+}
+
+/** Fakes of one code that is held, as rings. */
+export function held({ pen, x, y, scale }, { data, shape: [n] }, colour) {
+  const size = 4.5 * Math.min(scale, 1.3);
+  pen.lineWidth = 1.4;
+  for (const [ink, wide] of [[colour.paper, 3.4], [colour.ink, 1.4]]) {
+    pen.strokeStyle = ink;
+    pen.lineWidth = wide;
+    for (let i = 0; i < n; i++) {
+      pen.beginPath();
+      pen.arc(x(data[2 * i]), y(data[2 * i + 1]), size, 0, 2 * Math.PI);
+      pen.stroke();
+    }
+  }
+}
+
 /** `[n, 2]` points as circles or squares; squares for fakes, so that shape tells what colour does. */
 export function points({ pen, x, y, scale }, { data, shape: [n] }, colour, kind) {
   const size = Math.max(1.3, (n > 500 ? 1.35 : 1.9) * Math.min(scale, 1.3));

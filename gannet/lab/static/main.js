@@ -3,6 +3,7 @@
 import { $, $$ } from "./dom.js";
 import * as help from "./help.js";
 import { Lab } from "./lab.js";
+import { fromAddress } from "./lesson_done.js";
 import { api, Refused } from "./net.js";
 import { fromFragment, hidden } from "./share.js";
 import * as theme from "./theme.js";
@@ -46,7 +47,7 @@ function run(name, key, flip) {
   const { controls, legend } = lab;
   const actions = {
     play: () => controls.toggle(), slow: () => controls.toggleSlow(), reset: () => controls.reset(), back: () => controls.by(-1),
-    forward: () => controls.by(1), compare: () => lab.compare(), language: other, theme: flip, help: help.show,
+    forward: () => controls.by(1), compare: () => lab.compare(), language: other, theme: flip, help: help.show, lessons: () => lab.lessons.flip(),
     layers: () => lab.say(legend.flip(Number(key) - 1, (asked) => lab.layers(asked))),
   };
   return (actions[name] ?? (() => controls.once(name.replace("step-", ""))))();
@@ -80,6 +81,7 @@ async function begin() {
   if (bundle === "damaged") lab.refuse(words.t("link.damaged"));
   $("#compare").addEventListener("click", () => lab.compare());
   help.listen((name, key) => run(name, key, flip));
+  if (fromAddress(location.hash)) await lab.lessons.follow();
   addEventListener("pagehide", () => lab.sides().forEach((side) => side.close()));
   addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
   $("#waiting").remove();

@@ -19,6 +19,11 @@ const FLOWS = [
 ];
 const BACKS = { gradientG: [214, -4, 128, 25], gradientD: [394, 317, 158, 24] };
 
+/** Milliseconds in which the noise becomes the generator's sheet, while the pointer or the focus is on it. */
+const MORPH = 2000;
+/** Colours between "fake" and "real" in which points are drawn by what D says of them. */
+const SHADES = 9;
+
 /** Which parts move in each of the ten stages of slow motion. */
 export const ACTIVE = [
   ["noise", "generator", "fakes"], ["reals", "fakes", "discriminator"], ["discriminator", "lossD"], ["lossD", "gradientD"],
@@ -39,6 +44,8 @@ export class ModelPicture {
     this.root = svg("svg", { viewBox: "0 -6 566 350", class: "model", role: "group", "data-label": "model.label" },
       svg("defs", {}, tip("data"), tip("g"), tip("d"), ...clips()), ...flows, ...boxes, ...backs);
     this.game = el("div", { class: "game" });
+    const generator = $$('[data-part-of-model="generator"]', this.root)[0];
+    for (const event of ["pointerenter", "focus"]) generator.addEventListener(event, () => this.morph());
     root.append(this.root, this.game);
   }
 
@@ -53,25 +60,46 @@ export class ModelPicture {
   }
 
   /** Draw a side's newest frame inside the parts. */
-  show({ header, arrays }) {
+  show(side) {
+    const { header, arrays } = side;
     if (!header.bounds) return;
+    this.shown = side;
     const flat = header.dimensions !== 1;
     const colour = this.palette();
-    const square = (name) => {
-      const [x, y, w, h] = PARTS[name];
-      const side = Math.min(w - 16, h - 30);
-      const left = x + (w - side) / 2;
-      return [linear(header.bounds[0], header.bounds[2], left, left + side), linear(header.bounds[1], header.bounds[3], y + h - 6, y + h - 6 - side)];
-    };
-    this.put("fakes", flat ? dots(arrays.fake, ...square("fakes"), colour.fake, 150) : bars(arrays.fake, header.bounds, PARTS.fakes, colour.fake));
-    this.put("reals", flat ? dots(arrays.real, ...square("reals"), colour.real, 150) : bars(arrays.real, header.bounds, PARTS.reals, colour.real));
-    const sheet = flat && (mesh(arrays.manifold, ...square("generator"), colour.manifold) ?? dots(arrays.fake, ...square("generator"), colour.generator, 90));
-    this.put("generator", sheet);
+    const points = (name, array, d) => flat
+      ? (judged(array, d, ...square(name, header.bounds), colour, 150) ?? dots(array, ...square(name, header.bounds), colour[name.slice(0, 4)], 150))
+      : bars(array, header.bounds, PARTS[name], colour[name.slice(0, 4)]);
+    this.put("fakes", points("fakes", arrays.fake, arrays.probability));
+    this.put("reals", points("reals", arrays.real, arrays.probability_real));
+    if (!this.began) this.sheet();
     if (arrays.heat) this.put("discriminator", ...tiles(arrays.heat, PARTS.discriminator, colour.lut));
     if (!this.pictures.noise.childNodes.length) this.put("noise", noise(PARTS.noise, colour.manifold));
     const { losses = {} } = header;
     this.values.lossD.text.textContent = short(losses.discriminator ?? NaN);
     this.values.lossG.text.textContent = short(losses.generator ?? NaN);
+  }
+
+  /** The generator's sheet, `share` of the way from the noise to what it is. */
+  sheet(share = 1) {
+    const { header, arrays } = this.shown;
+    if (header.dimensions === 1) return this.put("generator");
+    const colour = this.palette();
+    const place = square("generator", header.bounds);
+    const array = arrays.manifold?.shape.length === 3 ? between(arrays.manifold, header.bounds, share) : null;
+    this.put("generator", mesh(array, ...place, colour.manifold) ?? dots(arrays.fake, ...place, colour.generator, 90));
+  }
+
+  /** Show once how the noise is bent into the sheet. */
+  morph() {
+    if (this.began || !this.shown || matchMedia("(prefers-reduced-motion: reduce)").matches) return;
+    this.began = performance.now();
+    const frame = (now) => {
+      const share = Math.min(1, (now - this.began) / MORPH);
+      if (share === 1) this.began = 0;
+      this.sheet(share * share * (3 - 2 * share));
+      if (share < 1) requestAnimationFrame(frame);
+    };
+    requestAnimationFrame(frame);
   }
 
   /** The objective that is trained, with its formulas. */
@@ -120,6 +148,14 @@ function button(name, open, ...children) {
   return svg("g", { class: `part ${name}`, role: "button", tabindex: "0", "aria-pressed": "false", "data-part-of-model": name, onclick: press, onkeydown: press }, ...children);
 }
 
+/** The scales from the plane's coordinates to a square inside the part `name`. */
+function square(name, bounds) {
+  const [x, y, w, h] = PARTS[name];
+  const side = Math.min(w - 16, h - 30);
+  const left = x + (w - side) / 2;
+  return [linear(bounds[0], bounds[2], left, left + side), linear(bounds[1], bounds[3], y + h - 6, y + h - 6 - side)];
+}
+
 const label = (name, x, y) => svg("text", { x, y, class: "name", "data-name": name });
 
 const tip = (name) => svg("marker", { id: `tip-${name}`, viewBox: "0 0 8 8", refX: 6, refY: 4, markerWidth: 6, markerHeight: 6, orient: "auto", class: `tip ${name}` },
@@ -136,6 +172,31 @@ function dots(array, x, y, colour, most) {
   let d = "";
   for (let i = 0; i < n; i += every) d += `M${x(data[2 * i]).toFixed(1)} ${y(data[2 * i + 1]).toFixed(1)}h0`;
   return svg("path", { d, stroke: colour, "stroke-width": 2.2, "stroke-linecap": "round", fill: "none", opacity: 0.85 });
+}
+
+/** Points in the colour of D's verdict, `[n]` bytes: from the fakes' colour (0) to the reals' (255). */
+function judged(array, verdict, x, y, colour, most) {
+  if (!array || !verdict || verdict.shape[0] !== array.shape[0]) return null;
+  const { data, shape: [n] } = array;
+  const lines = new Array(SHADES).fill("");
+  const every = Math.max(1, Math.floor(n / most));
+  for (let i = 0; i < n; i += every) {
+    lines[Math.round((verdict.data[i] / 255) * (SHADES - 1))] += `M${x(data[2 * i]).toFixed(1)} ${y(data[2 * i + 1]).toFixed(1)}h0`;
+  }
+  const paths = lines.map((d, k) => d && svg("path", { d, stroke: `color-mix(in oklab, ${colour.real} ${(100 * k) / (SHADES - 1)}%, ${colour.fake})` }));
+  return svg("g", { "stroke-width": 2.4, "stroke-linecap": "round", fill: "none" }, ...paths.filter(Boolean));
+}
+
+/** The sheet `share` of the way from an even lattice over the plane to where it is. Pure. */
+export function between({ data, shape }, [x0, y0, x1, y1], share) {
+  if (share === 1) return { data, shape };
+  const [rows, columns] = shape;
+  const moved = Float32Array.from(data, (value, k) => {
+    const [r, c] = [Math.floor(k / 2 / columns), Math.floor(k / 2) % columns];
+    const even = k % 2 ? y0 + ((r + 0.5) / rows) * (y1 - y0) : x0 + ((c + 0.5) / columns) * (x1 - x0);
+    return share * value + (1 - share) * even;
+  });
+  return { data: moved, shape };
 }
 
 /** `[n, 1]` values as a histogram. */

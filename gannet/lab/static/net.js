@@ -10,7 +10,8 @@ export class Refused extends Error {
 
 const token = new URLSearchParams(location.search).get("token");
 
-async function ask(method, path, body) {
+/** The answer to one question, or a `Refused`. */
+export async function ask(method, path, body) {
   const headers = body === undefined ? {} : { "Content-Type": "application/json" };
   if (token) headers.Authorization = `Bearer ${token}`;
   let answer;
@@ -28,11 +29,12 @@ async function ask(method, path, body) {
   return answer;
 }
 
-const json = async (method, path, body) => (await ask(method, path, body)).json();
+export const json = async (method, path, body) => (await ask(method, path, body)).json();
 
 export const api = {
   ready: () => json("GET", "/api/ready"),
   catalog: () => json("GET", "/api/catalog"),
+  lessons: () => json("GET", "/api/lessons"),
   create: (state) => json("POST", "/api/sessions", state ? { state } : {}),
   remove: (id) => ask("DELETE", `/api/sessions/${id}`),
   state: (id) => json("GET", `/api/sessions/${id}/state`),

@@ -34,12 +34,19 @@ export class Panel {
 
   /** Show a part with these settings, or the introduction for `null`. Focus stays on the field that was left. */
   show(part, settings) {
-    const focused = this.root.contains(document.activeElement) ? document.activeElement.name : null;
+    const left = this.root.contains(document.activeElement) ? document.activeElement : null;
+    const which = left && this.called(left).indexOf(left);
     this.part = part;
     const head = part ? [el("h2", {}, t(`part.${part}`)), el("p", { class: "about" }, t(`about.${part}`))] : this.introduction();
     const groups = part ? CONTENTS[part].map((content) => this.group(content, settings)) : [];
     this.root.replaceChildren(...head, ...groups.filter(Boolean));
-    if (focused) this.root.querySelector(`[name="${CSS.escape(focused)}"]`)?.focus();
+    if (left) this.called(left)[which]?.focus();
+  }
+
+  /** Every field that is called what `field` is; several forms may have a weight. */
+  called(field) {
+    const name = (node) => node.name || node.getAttribute("aria-label");
+    return [...this.root.querySelectorAll("input, select, button")].filter((node) => name(node) === name(field));
   }
 
   introduction() {

@@ -3,7 +3,7 @@
 import { onceARefresh, surface } from "./dom.js";
 import { drawLine } from "./plane1d.js";
 import { contour, linear, short, ticks } from "./scale.js";
-import { arrows, field, heat, manifold, points, rings, trails } from "./layers.js";
+import { arrows, coded, field, heat, held, manifold, points, rings, trails } from "./layers.js";
 
 const MARGIN = { left: 34, bottom: 22, right: 8, top: 8 };
 
@@ -69,7 +69,9 @@ export class Plane {
     if (shown.real && arrays.real) points(view, arrays.real, colour.real, "circle");
     if (shown.manifold && arrays.manifold) manifold(view, arrays.manifold, arrays.folds, colour);
     if (shown.trajectories && arrays.trajectories) trails(view, arrays.trajectories, colour.trail);
-    if (shown.fake && arrays.fake) points(view, arrays.fake, colour.fake, "square");
+    if (shown.fake && arrays.fake && arrays.codes) coded(view, arrays.fake, arrays.codes, colour.codes);
+    else if (shown.fake && arrays.fake) points(view, arrays.fake, colour.fake, "square");
+    if (arrays.probe) held(view, arrays.probe, colour);
     if (shown.arrows && arrays.arrows) arrows(view, arrays.arrows, colour.arrow, colour.paper);
   }
 

@@ -4,6 +4,9 @@ import { decode } from "./frame.js";
 import { History } from "./history.js";
 import { api, Frames, Refused } from "./net.js";
 
+/** Values of "speed" and "slow" as last asked for: a session opened beside another one, or anew, keeps its pace. */
+const pace = {};
+
 /** Tells of "frame", "status", "state" and "refused" (with `detail`, the error). */
 export class Side extends EventTarget {
   constructor(name) {
@@ -26,8 +29,10 @@ export class Side extends EventTarget {
     const { id, status, state: given } = await api.create(state);
     this.id = id;
     this.take(status, given);
-    this.frames = new Frames(id, (buffer) => this.receive(buffer), () => this.stillThere());
     if (this.layers) await this.do("layers", this.layers);
+    for (const [command, values] of Object.entries(pace)) await this.do(command, values);
+    // Last, so that whoever opens it listens before the first frame comes; there may be no other for long.
+    this.frames = new Frames(id, (buffer) => this.receive(buffer), () => this.stillThere());
   }
 
   close() {
@@ -49,6 +54,7 @@ export class Side extends EventTarget {
 
   /** Carry out a command; a refusal is told and answered with `null`. */
   async do(command, values = {}) {
+    if (command === "speed" || command === "slow") pace[command] = values;
     try {
       const { status, state, restarted } = await api.do(this.id, command, values);
       if (["reset", "load", "data"].includes(command) || restarted) this.forget();
@@ -80,6 +86,10 @@ export class Side extends EventTarget {
     this.header = { ...header, measures: header.measures ?? this.header.measures };
     Object.assign(this.arrays, arrays);
     for (const name of OPTIONAL) if (!(name in arrays)) delete this.arrays[name];
+    if (Number.isInteger(header.forked)) {
+      this.losses.cut(header.forked);
+      this.measures.cut(header.forked);
+    }
     for (const row of header.history ?? []) this.losses.put(lossRow(row, header.columns));
     if (header.measures) this.measures.put({ step: header.step, ...header.measures });
     this.take(header.status, null);
@@ -92,7 +102,7 @@ export class Side extends EventTarget {
 }
 
 /** Arrays of layers that are sent with each frame or not at all. */
-const OPTIONAL = ["heat", "optimal", "r1", "manifold", "folds", "arrows", "field", "trajectories", "probability", "probability_real"];
+const OPTIONAL = ["heat", "optimal", "r1", "manifold", "folds", "arrows", "field", "trajectories", "probability", "probability_real", "codes", "probe"];
 
 function lossRow(row, columns = ["step", "discriminator", "generator"]) {
   return Object.fromEntries(row.map((value, k) => [columns[k] ?? `column${k}`, value]).filter(([, v]) => v !== null));

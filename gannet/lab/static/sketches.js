@@ -54,6 +54,7 @@ const SKETCHES = {
     return [0.5 + r * 1.5 * Math.cos(a), 0.5 + r * 1.5 * Math.sin(a)];
   },
   "gaussian-1d": (u, n) => [0.5 + 0.14 * n(), 0.5 + 0.012 * n()],
+  dirac: (u, n) => [0.5 + 0.012 * n(), 0.5 + 0.012 * n()],
   "mixture-1d": (u, n) => [[0.2, 0.5, 0.8][Math.floor(3 * u())] + 0.035 * n(), 0.5 + 0.012 * n()],
 };
 

@@ -14,10 +14,13 @@ export function preferred() {
   return navigator.language?.startsWith("zh") ? "zh" : "en";
 }
 
+/** Files of words of a page: the common ones, and those that `<html data-words="runs">` names; later ones win. */
+const files = () => ["words", ...(document.documentElement.dataset.words ?? "").split(" ").filter(Boolean)];
+
 /** Load a language and put it on every element that names a word. */
 export async function use(name) {
-  const answer = await fetch(new URL(`words.${name}.json`, import.meta.url));
-  words = await answer.json();
+  const load = async (file) => (await fetch(new URL(`${file}.${name}.json`, import.meta.url))).json();
+  words = Object.assign({}, ...(await Promise.all(files().map(load))));
   language = name;
   remember(KEPT, name);
   document.documentElement.lang = name === "zh" ? "zh-Hans" : "en";

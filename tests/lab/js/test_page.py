@@ -12,18 +12,49 @@ import pytest
 
 HERE = Path(__file__).parent
 STATIC = HERE.parents[2] / "gannet" / "lab" / "static"
-SCRIPTS = sorted(STATIC.glob("*.js"))
-PAGE = (STATIC / "index.html").read_text(encoding="utf-8")
-WORDS = {name: json.loads((STATIC / f"words.{name}.json").read_text(encoding="utf-8")) for name in ("en", "zh")}
+SCRIPTS = sorted(STATIC.rglob("*.js"))
+PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(STATIC.glob("*.html"))}
+IMPORT = re.compile(r'^(?:import|export) (?:(?:\{([^}]+)\}|\* as \w+) from )?"(\.[^"]+)"', re.M)
+ASKED = (r'\bt\((?:[^"()]*\? )?"([^"]+)"', r'\bt\([^"()]*\? "[^"]+" : "([^"]+)"', r'"data-(?:word|label)": "([^"]+)"')
 
 
-def used() -> set[str]:
-    """Keys that are written out in the scripts and the page."""
-    found = set(re.findall(r'data-(?:word|label)="([^"]+)"', PAGE))
-    for script in SCRIPTS:
-        text = script.read_text(encoding="utf-8")
-        found |= set(re.findall(r'\bt\("([^"]+)"', text)) | set(re.findall(r'"data-(?:word|label)": "([^"]+)"', text))
-    return found
+def words(file: str, language: str) -> dict[str, str]:
+    return json.loads((STATIC / f"{file}.{language}.json").read_text(encoding="utf-8"))
+
+
+FILES = sorted({path.name.split(".")[0] for path in STATIC.glob("*.json")})
+WORDS = {language: words("words", language) for language in ("en", "zh")}
+
+
+def own(page: str) -> set[str]:
+    """Keys of the words that a page has loaded."""
+    named = re.search(r'data-words="([^"]+)"', PAGES[page])
+    return set(WORDS["en"]).union(*(words(file, "en") for file in (named[1].split() if named else [])))
+
+
+def imported(path: Path) -> list[tuple[str, Path]]:
+    """Names and modules that a script imports."""
+    found = IMPORT.findall(path.read_text(encoding="utf-8"))
+    return [(names, (path.parent / module).resolve()) for names, module in found]
+
+
+def loaded(page: str) -> set[Path]:
+    """The scripts of a page, with all that they import."""
+    waiting = [STATIC / name for name in re.findall(r'src="/static/([^"]+\.js)"', PAGES[page])]
+    seen: set[Path] = set()
+    while waiting:
+        path = waiting.pop()
+        if path not in seen:
+            seen.add(path)
+            waiting += [module for _, module in imported(path)]
+    return seen
+
+
+def used(page: str) -> set[str]:
+    """Keys that are written out in a page and its scripts."""
+    texts = [path.read_text(encoding="utf-8") for path in loaded(page)]
+    found = {key for text in texts for pattern in ASKED for key in re.findall(pattern, text)}
+    return found | set(re.findall(r'data-(?:word|label)="([^"]+)"', PAGES[page]))
 
 
 def test_pure_modules_pass_their_node_tests() -> None:
@@ -35,18 +66,36 @@ def test_pure_modules_pass_their_node_tests() -> None:
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
-def test_both_languages_have_the_same_keys_and_blanks() -> None:
-    assert set(WORDS["en"]) == set(WORDS["zh"])
-    for key, english in WORDS["en"].items():
-        chinese = WORDS["zh"][key]
-        assert english.strip()
-        assert chinese.strip()
-        assert set(re.findall(r"\{\w+\}", english)) == set(re.findall(r"\{\w+\}", chinese)), key
+@pytest.mark.parametrize("file", FILES)
+def test_both_languages_have_the_same_keys_and_blanks(file: str) -> None:
+    english, chinese = words(file, "en"), words(file, "zh")
+    assert set(english) == set(chinese)
+    for key, text in english.items():
+        assert text.strip()
+        assert chinese[key].strip()
+        assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", chinese[key])), key
 
 
-def test_every_word_that_is_asked_for_is_there() -> None:
-    assert len(used()) > 50
-    assert used() <= set(WORDS["en"])
+def test_all_three_pages_are_there() -> None:
+    assert {"index", "explore", "runs"} <= set(PAGES)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_word_that_is_asked_for_is_there(page: str) -> None:
+    assert len(used(page)) > 50
+    assert used(page) <= own(page)
+
+
+def test_every_script_belongs_to_a_page() -> None:
+    assert set(SCRIPTS) == set().union(*map(loaded, PAGES))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_lead_to_each_other(page: str) -> None:
+    links = re.findall(r'<a href="(/\w*)"', PAGES[page])
+    assert links == ["/", "/explore", "/runs"]
+    here = re.findall(r'<a href="(/\w*)" aria-current="page"', PAGES[page])
+    assert here == ["/" if page == "index" else f"/{page}"]
 
 
 def test_families_of_words_are_whole() -> None:
@@ -60,6 +109,48 @@ def test_families_of_words_are_whole() -> None:
         assert key in WORDS["en"], key
 
 
+def listed(file: str, pattern: str) -> list[str]:
+    """Words between quotes in what a pattern finds in a script."""
+    found = re.search(pattern, (STATIC / file).read_text(encoding="utf-8"), re.S)
+    assert found is not None, pattern
+    return re.findall(r'"([^"]+)"', found[1])
+
+
+def test_families_of_words_of_the_dashboard_are_whole() -> None:
+    told = (STATIC.parent / "dashboard_state.py").read_text(encoding="utf-8")
+    ends = re.search(r"ENDS = \(([^)]+)\)", told)
+    assert ends is not None
+    reasons = [f"why.finished.{end}" for end in re.findall(r'"(\w+)"', ends[1])]
+    reasons += [f"why.broken.{why}" for why in re.findall(r'"state": "broken", "why": "(\w+)"', told)]
+    columns = re.findall(r"^  (\w+): \(row\)", (STATIC / "runs" / "format.js").read_text(), re.M)
+    events = listed("runs/series.js", r"events\(\) \{.*?\[(.*?)\]")
+    numbers = [*listed("runs/view.js", r"JUDGED = \[(.*?)\]"), "spread"]
+    states = listed("runs/list.js", r"STATES = \[(.*?)\]")
+    assert min(map(len, (reasons, columns, events, numbers, states))) >= 4
+    keys = own("runs")
+    for name, family in (("column", columns), ("event", events), ("number", numbers), ("state", states)):
+        assert {f"{name}.{key}" for key in family} <= keys, name
+    assert {*reasons, "why.stopped.signal", "why.stopped.ended", "why.stopped.unbegun"} <= keys
+    assert {"chart.losses", "chart.judged", "chart.spread", "line.generator", "line.discriminator"} <= keys
+
+
+def test_families_of_words_of_the_explorer_are_whole() -> None:
+    keys = own("explore")
+    cards = {card for path in SCRIPTS for card in re.findall(r'\bcard\("(\w+)"', path.read_text(encoding="utf-8"))}
+    assert len(cards) == 6
+    verdicts = listed("explore/state.js", r"export const verdict = (.*?);")
+    assert len(verdicts) == 4
+    for name, family in (
+        ("card", cards),
+        ("about", cards),
+        ("verdict", verdicts),
+        ("space", ["w", "z", "activations"]),
+    ):
+        assert {f"{name}.{key}" for key in family} <= keys, name
+    exports = re.findall(r'button\("(\w+)"', (STATIC / "explore" / "exports.js").read_text(encoding="utf-8"))
+    assert {f"export.{key}" for key in exports} <= keys
+
+
 @pytest.mark.parametrize("path", [*SCRIPTS, *STATIC.glob("*.css")], ids=lambda p: p.name)
 def test_files_are_small_and_stay_at_home(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
@@ -69,17 +160,26 @@ def test_files_are_small_and_stay_at_home(path: Path) -> None:
         assert banned not in text, banned
 
 
-def test_page_has_nothing_inline() -> None:
-    assert not re.search(r"<style|\sstyle=|\son\w+=", PAGE)
-    assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", PAGE))
-    assert not re.search(r"(?:src|href)=\"(?!/static/|#)", PAGE)
+@pytest.mark.parametrize("page", PAGES)
+def test_page_has_nothing_inline(page: str) -> None:
+    text = PAGES[page]
+    assert not re.search(r"<style|\sstyle=|\son\w+=", text)
+    assert all("src=" in tag for tag in re.findall(r"<script[^>]*>", text))
+    assert not re.search(r"(?:src|href)=\"(?!/static/|#|/explore\"|/runs\"|/\")", text)
+    for name in re.findall(r'"/static/([^"]+)"', text):
+        assert (STATIC / name).is_file(), name
+
+
+def test_pictures_come_from_the_server_or_are_drawn() -> None:
+    """The policy lets no `blob:` and no `data:` in, so such a picture would stay empty."""
+    for path in SCRIPTS:
+        assert not re.search(r"\.src = .*(?:createObjectURL|data:)", path.read_text(encoding="utf-8")), path.name
 
 
 def test_modules_import_only_what_others_export() -> None:
-    exports = {
-        p.name: set(re.findall(r"^export (?:async )?(?:const|function|class|let) ([\w$]+)", p.read_text(), re.M))
-        for p in SCRIPTS
-    }
+    pattern = r"^export (?:async )?(?:const|function|class|let) ([\w$]+)"
+    exports = {path: set(re.findall(pattern, path.read_text(encoding="utf-8"), re.M)) for path in SCRIPTS}
     for path in SCRIPTS:
-        for names, module in re.findall(r'^import \{([^}]+)\} from "\./([^"]+)"', path.read_text(), re.M):
-            assert {n.strip() for n in names.split(",")} <= exports[module], (path.name, module)
+        for names, module in imported(path):
+            assert module in exports, (path.name, module)
+            assert {n.split(" as ")[0].strip() for n in names.split(",") if n.strip()} <= exports[module], path.name

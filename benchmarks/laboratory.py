@@ -1,0 +1,193 @@
+"""What the laboratory costs: steps a second with a browser that watches, and the time from a click to its effect.
+
+- steps: a playing session with Chromium attached, beside a bare loop over the same experiment through the engine,
+  without the laboratory: the preset `lab` with GAN Lab's default networks. At least 60 % of the bare loop's.
+- clicks: pause, play and a change of the loss, clicked in the page until the engine's answer is on the page. 95 of 100
+  under 100 ms. The clicks are made inside the page, so that what drives the browser is not timed.
+
+    python benchmarks/laboratory.py [--only steps|clicks] [--rounds 5] [--seconds 20] [--clicks 100]
+
+Rounds are pairs, in turn, so that a machine that slows down slows both. One thread of torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+os.environ["OMP_NUM_THREADS"] = "1"
+sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
+
+import chromium
+
+from gannet.lab.share import State, beginning
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+LEAST, MOST = 0.6, 100.0
+"""Share of the bare loop's steps; milliseconds of the 95th percentile of clicks."""
+NETWORKS = {"generator": "mlp(width=8, layers=2, latent=2)", "discriminator": "mlp(width=8, layers=2)"}
+"""GAN Lab's own: its one hidden layer is a second one of 8 neurons."""
+BARE = """
+import json, sys, time
+from gannet.api import set_threads
+from gannet.core.overrides import resolve
+from gannet.engine.assembly import assemble
+from gannet.engine.trainer import Trainer
+experiment = resolve("lab", json.loads(sys.argv[2])).experiment
+set_threads(experiment)
+trainer = Trainer(assemble(experiment))
+for _ in range(200):
+    trainer.advance()
+begun, steps = time.perf_counter(), trainer.clock.step
+while (spent := time.perf_counter() - begun) < float(sys.argv[1]):
+    trainer.advance()
+    trainer.health.flush()
+print((trainer.clock.step - steps) / spent)
+"""
+"""A process of its own, as the laboratory is one; it reads the losses of every step, as the laboratory does."""
+CLICK = """([selector, value, wanted]) => new Promise((done, failed) => {
+  const node = document.querySelector(selector);
+  const begun = performance.now();
+  const late = setTimeout(() => failed(new Error(`${selector}: no effect within ten seconds`)), 10000);
+  const watcher = new MutationObserver(look);
+  function look() {
+    if (!document.querySelector(wanted[0])?.textContent.includes(wanted[1])) return;
+    watcher.disconnect();
+    clearTimeout(late);
+    done(performance.now() - begun);
+  }
+  watcher.observe(document.body, { subtree: true, childList: true, characterData: true });
+  if (value === null) node.click();
+  else {
+    node.value = value;
+    node.dispatchEvent(new Event("change", { bubbles: true }));
+  }
+  look();
+})"""
+
+
+@contextlib.contextmanager
+def laboratory() -> Iterator[Page]:
+    """`gannet lab` in a process of its own, and its page in Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    program = chromium.find()
+    if program is None:
+        sys.exit(f"This needs a browser: {chromium.missing()}.")
+    words = [sys.executable, "-m", "gannet", "lab", "--port", "0"]
+    with (
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as served,
+        sync_playwright() as playwright,
+    ):
+        try:
+            assert served.stdout is not None
+            address = served.stdout.readline().strip()
+            browser = playwright.chromium.launch(executable_path=program, args=chromium.ARGUMENTS)
+            page = browser.new_page(viewport={"width": 1280, "height": 860}, locale="en-GB")
+            page.set_default_timeout(120_000)
+            page.goto(f"{address}#{State(beginning(NETWORKS)).to_fragment()}")
+            page.wait_for_selector("body[data-ready]")
+            yield page
+            browser.close()
+        finally:
+            served.terminate()
+
+
+def press(page: Page, selector: str, wanted: tuple[str, str], value: str | None = None) -> float:
+    """Click, or choose `value`; milliseconds until the element `wanted[0]` says `wanted[1]`."""
+    return page.evaluate(CLICK, [selector, value, list(wanted)])
+
+
+def step(page: Page) -> int:
+    return int("".join(filter(str.isdigit, page.inner_text("#step"))))
+
+
+def watched(page: Page, seconds: float) -> float:
+    """Steps a second of the playing session."""
+    press(page, "#reset", ("#step", "0"))
+    press(page, "#play", ("#play", "Pause"))
+    page.wait_for_selector('#step:not(:text-is("0"))')
+    time.sleep(0.5)
+    begun, first = time.perf_counter(), step(page)
+    time.sleep(seconds)
+    rate = (step(page) - first) / (time.perf_counter() - begun)
+    press(page, "#play", ("#play", "Play"))
+    return rate
+
+
+def bare(seconds: float) -> float:
+    """Steps a second of the engine alone."""
+    words = [sys.executable, "-c", BARE, str(seconds), json.dumps(NETWORKS)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def steps(args: argparse.Namespace) -> None:
+    pairs = []
+    print(f"{'round':>6} {'bare loop':>10} {'watched':>10} {'share':>7}   steps a second, {args.seconds:g} s each")
+    for number in range(args.rounds):
+        alone = bare(args.seconds)
+        with laboratory() as page:  # not there while the bare loop runs
+            pairs.append((alone, watched(page, args.seconds)))
+        print(f"{number + 1:>6} {alone:>10.0f} {pairs[-1][1]:>10.0f} {100 * pairs[-1][1] / alone:>5.0f} %", flush=True)
+    share = statistics.median(b / a for a, b in pairs)
+    print(f"median share {100 * share:.0f} %, at least {100 * LEAST:.0f} %: {'MET' if share >= LEAST else 'MISSED'}")
+
+
+def clicks(args: argparse.Namespace) -> None:
+    spent: dict[str, list[float]] = {"pause": [], "play": [], "loss": []}
+    with laboratory() as page:
+        page.focus('[data-part-of-model="lossD"]')
+        page.keyboard.press("Enter")
+        menu = 'select[aria-label="Objective"]'
+        press(page, "#play", ("#play", "Pause"))
+        page.wait_for_selector('#step:not(:text-is("0"))')
+        for number in range(args.clicks):
+            kind = ("pause", "play", "loss")[number % 3]
+            if kind == "loss":
+                name = ("hinge", "nonsaturating")[number // 3 % 2]
+                spent[kind].append(press(page, menu, (".game b", name), name))
+            else:
+                spent[kind].append(press(page, "#play", ("#play", "Play" if kind == "pause" else "Pause")))
+            page.wait_for_timeout(50 + 37 * number % 100)  # people do not click in step with frames
+    every = sorted(t for times in spent.values() for t in times)
+    for kind, times in [*spent.items(), ("all", every)]:
+        row = sorted(times)
+        print(f"{kind:>6}: {len(row):>4} clicks, median {statistics.median(row):6.1f} ms, "
+              f"95 % {share_of(row, 0.95):6.1f} ms, worst {row[-1]:6.1f} ms")  # fmt: skip
+    late = share_of(every, 0.95)
+    print(f"95th percentile {late:.0f} ms, at most {MOST:.0f} ms: {'MET' if late <= MOST else 'MISSED'}")
+
+
+def share_of(ordered: list[float], share: float) -> float:
+    """The value that this share of the values do not exceed."""
+    return ordered[math.ceil(share * len(ordered)) - 1]
+
+
+def main() -> None:
+    parts: dict[str, Any] = {"steps": steps, "clicks": clicks}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=parts)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--clicks", type=int, default=100)
+    args = parser.parse_args()
+    for name, part in parts.items():
+        if args.only in (None, name):
+            part(args)
+
+
+if __name__ == "__main__":
+    main()
