@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from gannet.core.registry import METRICS
 from gannet.core.spec import render
 
 QUIET = ("preset", "keep", "log", "profile")
@@ -52,6 +51,8 @@ def compared(runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 def better(metric: str) -> str | None:
     """ "lower" or "higher", of the metrics that are known here by their name or their symbol."""
+    from gannet.core.registry import METRICS  # it needs torch, and the page must be there before that
+
     word = re.split(r"[\[(]", metric)[0]
     word = {"fid": "fd", "kid": "kd"}.get(word, word)
     for name in METRICS.names():
