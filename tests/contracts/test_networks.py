@@ -243,7 +243,7 @@ def test_translator_says_what_is_missing(name):
 # ------------------------------------------------------------------------------------------------ all of them
 
 
-EVERY = [pytest.param(kind, name, id=f"{kind}-{name}") for kind in NARROW for name in NETWORKS[kind].names()]
+EVERY = [pytest.param(kind, name, id=f"{kind}-{name}") for kind in NARROW for name in names(NETWORKS[kind])]
 
 
 def having(option: str) -> list:

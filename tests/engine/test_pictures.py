@@ -89,13 +89,13 @@ def test_channels_have_a_look_each():
     x = np.zeros((2, 8, 6, 4), np.uint8)
     x[..., 0] = 200
     x[1, ..., 3] = 255
-    seen = pictures._visible(x)
+    seen = pictures.visible(x)
     assert (seen[1] == (200, 0, 0)).all()
     assert set(np.unique(seen[0])) == {190, 225}  # nothing but the checkerboard shows through alpha 0
-    two = pictures._visible(np.full((1, 2, 2, 2), (9, 7), np.uint8))
+    two = pictures.visible(np.full((1, 2, 2, 2), (9, 7), np.uint8))
     assert (two == (9, 7, 9)).all()
     five = np.arange(1, 6, dtype=np.uint8) * np.ones((1, 2, 3, 1), np.uint8)
-    mosaic = pictures._visible(five)
+    mosaic = pictures.visible(five)
     assert mosaic.shape == (1, 4, 9, 3)
     assert mosaic[0, ::2, ::3, 0].tolist() == [[1, 2, 3], [4, 5, 0]]
 
