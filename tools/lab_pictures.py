@@ -3,16 +3,18 @@
     python tools/lab_pictures.py [NAME …] [--out docs/images] [--share 1]
 
 Needs a Chromium and Playwright, as the tests do. Every picture says what was set and how far it was played, so the same
-command makes the same game again.
+command makes the same game again; the explorer and the dashboard have two runs to show, trained for a minute each.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 COLOURS = 256
+DIGITS = ["quick", "data=digits", "threads=1", "keep.samples=10%", "evaluate.every=20%"]
+SAMPLES = 200_000
+RUNS = {"with-r1": [], "without": ["regularizers=[]"]}
+"""The runs that are explored and compared: what they change of a preset on digits."""
 CALM = {"regularizers": "[r1(weight=0.1)]", "generator.width": 64, "discriminator.width": 64}
 
 
@@ -43,10 +49,21 @@ class Studio:
         context = {"viewport": {"width": 1280, "height": 900}, "locale": "en-GB", "reduced_motion": "reduce"} | context
         page = self.browser.new_context(**context).new_page()
         page.set_default_timeout(300_000)
-        page.goto(f"{self.address}#{State(beginning(settings), step=step).to_fragment()}")
+        page.goto(f"{self.address}/#{State(beginning(settings), step=step).to_fragment()}")
         page.wait_for_selector("body[data-ready]")
         page.wait_for_selector(f'#step:text-is("{f"{step:,}".replace(",", chr(0x2009))}")')
         page.wait_for_timeout(1500)  # until the measures are there too
+        return page
+
+    def visited(self, path: str, selector: str, **context: Any) -> Page:
+        """Another page, once it has what is selected."""
+        context = {"viewport": {"width": 1280, "height": 900}, "locale": "en-GB", "reduced_motion": "reduce"} | context
+        page = self.browser.new_context(**context).new_page()
+        page.set_default_timeout(300_000)
+        page.goto(self.address + path)
+        page.wait_for_selector("body[data-ready]")
+        page.wait_for_selector(selector)
+        page.wait_for_timeout(1500)  # until images and curves are there too
         return page
 
     def keep(self, name: str, page: Page, **clip: Any) -> None:
@@ -123,7 +140,40 @@ def film(studio: Studio) -> None:
     print(f"{path}: {path.stat().st_size / 1000:.0f} kB, {len(frames)} pictures", flush=True)
 
 
-PICTURES: dict[str, Callable[[Studio], None]] = {f.__name__: f for f in (playground, dark, phone, collapse, film)}
+def lesson(studio: Studio) -> None:
+    """The Dirac-GAN with R1 spirals to its rest."""
+    page = studio.visited("/#lesson=r1-dirac/4", "canvas.phase")
+    while int("".join(filter(str.isdigit, page.inner_text("#step")))) < 300 * studio.share:
+        page.wait_for_timeout(100)
+    page.click("#play")
+    page.wait_for_timeout(1500)
+    studio.keep("lesson", page)
+
+
+def explorer(studio: Studio) -> None:
+    place = "#at=2.5,1.25&pin=1,0&pin=4,2&pin=3,3"
+    page = studio.visited(f"/explore?run=with-r1{place}", "#directions input")
+    page.wait_for_timeout(1500)  # the tiles of the plane come one sheet after another
+    studio.keep("explorer", page)
+
+
+def dashboard(studio: Studio) -> None:
+    page = studio.visited("/runs#compare=with-r1&compare=without", ".tables table")
+    studio.keep("dashboard", page)
+
+
+PICTURES: dict[str, Callable[[Studio], None]] = {
+    f.__name__: f for f in (playground, dark, phone, collapse, film, lesson, explorer, dashboard)
+}
+NEED_RUNS = {"explorer", "dashboard"}
+
+
+def trained(folder: Path, share: float) -> None:
+    """Train the runs that are to be shown."""
+    for name, words in RUNS.items():
+        more = [*words, f"stop.samples={max(2048, round(SAMPLES * share))}", "--run", str(folder / name)]
+        train = [sys.executable, "-m", "gannet", "train", *DIGITS, *more]
+        subprocess.run(train, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def main() -> None:
@@ -140,20 +190,23 @@ def main() -> None:
     program = chromium.find()
     if program is None:
         sys.exit(f"This needs a browser: {chromium.missing()}.")
+    names = args.names or list(PICTURES)
     words = [sys.executable, "-m", "gannet", "lab", "--port", "0"]
-    with (
-        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as served,
-        sync_playwright() as playwright,
-    ):
-        try:
-            assert served.stdout is not None
-            address = served.stdout.readline().strip()
-            browser = playwright.chromium.launch(executable_path=program, args=chromium.ARGUMENTS)
-            for name in args.names or PICTURES:
-                PICTURES[name](Studio(browser, address, args.out, args.share))
-            browser.close()
-        finally:
-            served.terminate()
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        if NEED_RUNS & set(names):
+            trained(Path(folder), args.share)
+            words.append(folder)
+        served = stack.enter_context(
+            subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        )
+        stack.callback(served.terminate)
+        playwright = stack.enter_context(sync_playwright())
+        assert served.stdout is not None
+        address = served.stdout.readline().strip().removesuffix("/").removesuffix("/runs")
+        browser = playwright.chromium.launch(executable_path=program, args=chromium.ARGUMENTS)
+        for name in names:
+            PICTURES[name](Studio(browser, address, args.out, args.share))
+        browser.close()
 
 
 if __name__ == "__main__":

@@ -9,14 +9,17 @@ import runpy
 import threading
 import time
 import urllib.request
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gannet import api
 from gannet.lab import server
 from gannet.lab.app import Room, create_app
+from gannet.lab.shelf import Shelf
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, ConsoleMessage, Locator, Page
@@ -28,6 +31,13 @@ PATIENCE = 30_000
 """Milliseconds until something that should happen has not: generous, as tests run beside others on two cores."""
 HERE = Path(__file__).parent
 CHROMIUM = runpy.run_path(str(HERE.parents[1] / "tools" / "chromium.py"))
+ROLES = {"button", "checkbox", "combobox", "spinbutton", "slider", "textbox", "link", "image", "DisclosureTriangle"}
+"""Roles whose every element needs a name."""
+COLOURS = """selector => {
+  const canvas = document.querySelector(selector);
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  return new Set(new Uint32Array(data.buffer)).size;
+}"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -88,6 +98,41 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     found.close()
 
 
+SMALL: dict[str, Any] = {
+    "data": "digits", "batch": 16, "threads": 1, "generator.width": 8, "discriminator.width": 8, "keep.samples": "25%",
+    "evaluate.every": "50%", "evaluate.n": 100,
+}  # fmt: skip
+RUNS: dict[str, tuple[str, dict[str, Any]]] = {
+    "plain": ("quick", {"task.labels": "ignore", "stop.samples": 1024, "seed": 3}),
+    "classes": ("cgan", {"stop.samples": 512, "evaluate.metrics": []}),
+    "styles": ("stylegan2", {"stop.samples": 256, "evaluate.metrics": [], "generator.latent": 16}),
+    "points": ("gan", {"data": "points(n=200)", "stop.samples": 256, "evaluate.metrics": []}),
+}
+"""What is on the shelf, each trained in a second or two: preset and settings."""
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs; one of them cannot be read."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, (preset, settings) in RUNS.items():
+        usual = {} if preset == "gan" else SMALL
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # so short a training is full of alarms
+            api.train(preset, {**usual, "threads": 1, **settings}, folder / name)
+    (folder / "broken").mkdir()
+    (folder / "broken" / "experiment.yaml").write_text("preset: [quick\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def library(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A laboratory that was opened on the folder of runs."""
+    found = Served(tmp_path_factory.mktemp("library"), shelf=Shelf(trained))
+    yield found
+    found.close()
+
+
 class Visit:
     """A page of the laboratory in a context of its own, and the session that it opened."""
 
@@ -112,10 +157,12 @@ class Visit:
             self.strangers.append(url)
 
     def go(self, path: str = "/") -> None:
-        """Open an address and wait until the laboratory is there and has drawn a frame."""
+        """Open an address and wait until its page is there; the laboratory's, until it has drawn a frame."""
         before = set(self.served.room.sessions)
         self.page.goto(self.served.address + path)
         self.page.wait_for_selector("body[data-ready]")
+        if path.startswith(("/explore", "/runs")):
+            return
         self.names = [name for name in self.served.room.sessions if name not in before]
         self.until(lambda: "," in (self.page.locator("#plane-A").get_attribute("aria-label") or ""))
 
@@ -141,6 +188,26 @@ class Visit:
     @property
     def step(self) -> int:
         return self.get("status")["step"]
+
+    def controls(self) -> list[tuple[str, str]]:
+        """Role and name of every control, as Chromium tells a screen reader."""
+        protocol = self.page.context.new_cdp_session(self.page)
+        nodes = protocol.send("Accessibility.getFullAXTree")["nodes"]
+        protocol.detach()
+        seen = [node for node in nodes if not node["ignored"] and node["role"]["value"] in ROLES]
+        return [(node["role"]["value"], node.get("name", {}).get("value", "").strip()) for node in seen]
+
+    def nameless(self) -> list[str]:
+        """Roles of controls without a name."""
+        return [role for role, name in self.controls() if not name]
+
+    def colours(self, selector: str) -> int:
+        """How many colours a canvas has."""
+        return self.page.evaluate(COLOURS, selector)
+
+    def too_wide(self) -> int:
+        """Pixels by which the page is wider than its window."""
+        return self.page.evaluate("document.documentElement.scrollWidth - innerWidth")
 
     def until(self, condition: Callable[[], Any]) -> Any:
         """What `condition` gives as soon as it is true, or a failure."""

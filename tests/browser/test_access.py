@@ -8,14 +8,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 STATIC = Path(__file__).parents[2] / "gannet" / "lab" / "static"
 PARTS = ("noise", "generator", "fakes", "reals", "discriminator", "lossG", "lossD", "gradientG", "gradientD")
-CONTROLS = {"button", "checkbox", "combobox", "spinbutton", "slider", "textbox", "link", "image", "DisclosureTriangle"}
-"""Roles whose every element needs a name."""
 SIZES = """() => [...document.querySelectorAll("button, input:not(.unseen), select, summary, label.file")]
   .filter((node) => node.checkVisibility()).map((node) => {
     node.scrollIntoView({ block: "center", inline: "nearest" });
@@ -28,31 +25,18 @@ SIZES = """() => [...document.querySelectorAll("button, input:not(.unseen), sele
   })"""
 
 
-def names(lab: Any) -> list[tuple[str, str]]:
-    """Role and name of every control, as Chromium tells a screen reader."""
-    protocol = lab.page.context.new_cdp_session(lab.page)
-    nodes = protocol.send("Accessibility.getFullAXTree")["nodes"]
-    protocol.detach()
-    return [
-        (node["role"]["value"], node.get("name", {}).get("value", ""))
-        for node in nodes
-        if not node["ignored"] and node["role"]["value"] in CONTROLS
-    ]
-
-
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_every_control_has_a_name(visit, language):
     lab = visit(locale="en-GB" if language == "en" else "zh-CN")
     for part in PARTS:
         lab.open(part)
-        found = names(lab)
-        assert len(found) > 50
-        assert not [role for role, name in found if not name.strip()], part
+        assert len(lab.controls()) > 50
+        assert not lab.nameless(), part
     lab.page.click("#share-menu summary")
-    assert not [role for role, name in names(lab) if not name.strip()]
+    assert not lab.nameless()
     lab.page.keyboard.press("Escape")
     lab.page.click('[data-density="drawing"]')
-    assert not [role for role, name in names(lab) if not name.strip()]
+    assert not lab.nameless()
 
 
 def test_the_language_is_changed_and_remembered(visit):

@@ -25,6 +25,7 @@ LOSSES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 def test_the_loss_menu_trains_what_it_says(visit):
     """GAN Lab's menu did not: after a rebuild it trained the log loss, whatever it said."""
     lab = visit()
+    lab.session.do("layers", heat=False, arrows=False)  # pictures ask the discriminator too
     lab.open("lossD")
     menu = lab.page.get_by_role("combobox", name="Objective", exact=True)
     lab.enter(menu, "hinge")

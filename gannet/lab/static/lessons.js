@@ -91,6 +91,7 @@ export class Lessons {
     const { cards } = this.lesson;
     if (this.busy || number < 0 || number >= cards.length) return;
     this.busy = true;
+    this.root.setAttribute("aria-busy", "true"); // hundreds of turns may be played now
     try {
       const next = number === this.card + 1;
       const from = next ? number : cards.slice(0, number + 1).findLastIndex((card) => card.load);
@@ -99,10 +100,11 @@ export class Lessons {
       this.show();
       for (const card of cards.slice(Math.max(0, from), number)) await this.carryOut({ ...card, play: undefined });
       await this.carryOut(cards[number]);
-      this.notice();
     } finally {
       this.busy = false;
+      this.root.removeAttribute("aria-busy");
     }
+    this.notice();
   }
 
   async carryOut({ load, set = [], turns = {}, play, show }) {
@@ -185,6 +187,7 @@ export class Lessons {
   notice() {
     if (!this.open || !this.lesson) return;
     this.widget?.notice();
+    if (this.busy) return; // what is there now may be the game before this card's
     const asked = this.lesson.cards[this.card]?.try;
     if (!asked || !this.tick || this.tick.textContent) return;
     const { side, legend, part } = this.lab;

@@ -61,8 +61,11 @@ function speak() {
   here?.build();
 }
 
+/** A slider has no use for Escape, which leads back from it as from anywhere. */
+const leaves = (event) => event.key === "Escape" && event.target.matches("[type=range]") && !document.querySelector("dialog[open]");
+
 document.addEventListener("keydown", (event) => {
-  if (taken(event)) return;
+  if (taken(event) && !leaves(event)) return;
   const actions = {
     "/": () => $("#filter")?.focus(), c: () => $("#compare:not(:disabled)")?.click(), Escape: () => (location.hash = ""),
     l: () => $("#language").click(), t: () => $("#theme").click(), "?": () => $("#help").click(),
