@@ -42,6 +42,15 @@ export const api = {
   text: async (id, as) => (await ask("GET", `/api/sessions/${id}/export?as=${as}`)).text(),
 };
 
+/** Until the page has been painted, so that a click is not kept waiting by pictures; a second where it is not shown. */
+const painted = () => new Promise((done) => {
+  const late = setTimeout(done, 1000);
+  requestAnimationFrame(() => setTimeout(() => {
+    clearTimeout(late);
+    done();
+  }));
+});
+
 /** Frames of one session: `onframe(buffer)` returns (or awaits) once it is drawn, then the next is asked for. */
 export class Frames {
   constructor(id, onframe, onclose) {
@@ -69,6 +78,7 @@ export class Frames {
   async receive(data) {
     const socket = this.socket;
     if (data instanceof ArrayBuffer) await this.onframe(data);
+    await painted();
     if (socket.readyState === WebSocket.OPEN) socket.send("ready");
   }
 

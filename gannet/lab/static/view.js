@@ -17,7 +17,7 @@ export class View {
     this.root = el("figure", { class: "plane-figure" }, this.head, this.canvas, this.readout);
     this.plane = new Plane(this.canvas, side, shown, palette);
     side.addEventListener("frame", () => this.frame());
-    side.addEventListener("state", () => this.frame());
+    side.addEventListener("state", () => this.measure());
   }
 
   frame() {
