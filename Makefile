@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt
 export MPLCONFIGDIR := $(CURDIR)/.venv/matplotlib
 
-.PHONY: help demo test test-deps bench bench-quality bench-results bench-modes bench-autopilot bench-penalties lint faults mutants clean
+.PHONY: help demo test test-deps bench bench-quality bench-results bench-modes bench-autopilot bench-penalties bench-lab lint faults mutants clean
 
 help:
 	@echo "make demo     install and train a generator of handwritten digits, about two minutes"
@@ -14,7 +14,7 @@ help:
 	@echo "make faults   hundreds of kills, bit flips and full disks"
 	@echo "make mutants  break the losses on purpose and see every edit caught"
 	@echo "make bench    speed beside the plain tutorial loop, and what all else costs; make bench-quality, bench-results"
-	@echo "make bench-modes, bench-autopilot, bench-penalties   collapse, the auto-pilot, gradient penalties"
+	@echo "make bench-modes, bench-autopilot, bench-penalties, bench-lab   collapse, the auto-pilot, penalties, the laboratory"
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -69,6 +69,9 @@ bench-autopilot: .venv/installed
 
 bench-penalties: .venv/installed
 	$(BIN)/python benchmarks/penalties.py
+
+bench-lab: .venv/tested
+	$(BIN)/python benchmarks/laboratory.py
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

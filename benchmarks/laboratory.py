@@ -2,10 +2,12 @@
 
 - steps: a playing session with Chromium attached, beside a bare loop over the same experiment through the engine,
   without the laboratory: the preset `lab` with GAN Lab's default networks. At least 60 % of the bare loop's.
-- clicks: pause, play and a change of the loss, clicked in the page until the engine's answer is on the page. 95 of 100
-  under 100 ms. The clicks are made inside the page, so that what drives the browser is not timed.
+- answers: pause, play and a change of the loss, asked by a client that reads every frame, until the engine has carried
+  them out and answered. 95 of 100 under 100 ms.
+- clicks: the same, clicked in the page until the answer is painted there. The clicks are made inside the page, so that
+  what drives the browser is not timed; the browser's own painting is.
 
-    python benchmarks/laboratory.py [--only steps|clicks] [--rounds 5] [--seconds 20] [--clicks 100]
+    python benchmarks/laboratory.py [--only steps|answers|clicks] [--rounds 5] [--seconds 20] [--clicks 100]
 
 Rounds are pairs, in turn, so that a machine that slows down slows both. One thread of torch.
 """
@@ -20,6 +22,7 @@ import os
 import statistics
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,6 +32,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
 import chromium
+import httpx
 
 from gannet.lab.share import State, beginning
 
@@ -39,6 +43,7 @@ LEAST, MOST = 0.6, 100.0
 """Share of the bare loop's steps; milliseconds of the 95th percentile of clicks."""
 NETWORKS = {"generator": "mlp(width=8, layers=2, latent=2)", "discriminator": "mlp(width=8, layers=2)"}
 """GAN Lab's own: its one hidden layer is a second one of 8 neurons."""
+LOSSES = ("hinge", "nonsaturating")
 BARE = """
 import json, sys, time
 from gannet.api import set_threads
@@ -79,30 +84,33 @@ CLICK = """([selector, value, wanted]) => new Promise((done, failed) => {
 
 
 @contextlib.contextmanager
+def served() -> Iterator[str]:
+    """`gannet lab` in a process of its own; its address."""
+    words = [sys.executable, "-m", "gannet", "lab", "--port", "0"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip()
+        finally:
+            process.terminate()
+
+
+@contextlib.contextmanager
 def laboratory() -> Iterator[Page]:
-    """`gannet lab` in a process of its own, and its page in Chromium."""
+    """The page of a laboratory in Chromium."""
     from playwright.sync_api import sync_playwright
 
     program = chromium.find()
     if program is None:
         sys.exit(f"This needs a browser: {chromium.missing()}.")
-    words = [sys.executable, "-m", "gannet", "lab", "--port", "0"]
-    with (
-        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as served,
-        sync_playwright() as playwright,
-    ):
-        try:
-            assert served.stdout is not None
-            address = served.stdout.readline().strip()
-            browser = playwright.chromium.launch(executable_path=program, args=chromium.ARGUMENTS)
-            page = browser.new_page(viewport={"width": 1280, "height": 860}, locale="en-GB")
-            page.set_default_timeout(120_000)
-            page.goto(f"{address}#{State(beginning(NETWORKS)).to_fragment()}")
-            page.wait_for_selector("body[data-ready]")
-            yield page
-            browser.close()
-        finally:
-            served.terminate()
+    with served() as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=chromium.ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1280, "height": 860}, locale="en-GB")
+        page.set_default_timeout(120_000)
+        page.goto(f"{address}#{State(beginning(NETWORKS)).to_fragment()}")
+        page.wait_for_selector("body[data-ready]")
+        yield page
+        browser.close()
 
 
 def press(page: Page, selector: str, wanted: tuple[str, str], value: str | None = None) -> float:
@@ -146,6 +154,47 @@ def steps(args: argparse.Namespace) -> None:
     print(f"median share {100 * share:.0f} %, at least {100 * LEAST:.0f} %: {'MET' if share >= LEAST else 'MISSED'}")
 
 
+def asked(number: int) -> tuple[str, dict[str, Any]]:
+    """The command of a click: pause, play and another loss, in turn."""
+    if number % 3 == 2:
+        return "loss", {"command": "set", "path": "objective", "value": LOSSES[number // 3 % 2]}
+    kind = ("pause", "play")[number % 3]
+    return kind, {"command": kind}
+
+
+def answers(args: argparse.Namespace) -> None:
+    spent: dict[str, list[float]] = {"pause": [], "play": [], "loss": []}
+    with served() as address, httpx.Client(base_url=address, timeout=30) as client:
+        while not client.get("/api/ready").json()["ready"]:
+            time.sleep(0.2)
+        opened = client.post("/api/sessions", json={"state": State(beginning(NETWORKS)).to_json()}).json()
+        at = f"/api/sessions/{opened['id']}"
+        reader = threading.Thread(target=reads, args=(f"{address.replace('http', 'ws', 1).rstrip('/')}{at}/frames",))
+        reader.daemon = True
+        reader.start()
+        client.post(f"{at}/do", json={"command": "play"})
+        time.sleep(1)
+        for number in range(args.clicks):
+            kind, command = asked(number)
+            begun = time.perf_counter()
+            client.post(f"{at}/do", json=command).raise_for_status()
+            spent[kind].append(1000 * (time.perf_counter() - begun))
+            time.sleep((50 + 37 * number % 100) / 1000)
+    print("answered to a client that reads every frame")
+    verdict(spent)
+
+
+def reads(address: str) -> None:
+    """Take every frame as soon as there is one, until the server ends."""
+    from websockets.exceptions import ConnectionClosed
+    from websockets.sync.client import connect
+
+    with contextlib.suppress(ConnectionClosed), connect(address, max_size=None) as socket:
+        while True:
+            socket.send("ready")
+            socket.recv()
+
+
 def clicks(args: argparse.Namespace) -> None:
     spent: dict[str, list[float]] = {"pause": [], "play": [], "loss": []}
     with laboratory() as page:
@@ -155,13 +204,17 @@ def clicks(args: argparse.Namespace) -> None:
         press(page, "#play", ("#play", "Pause"))
         page.wait_for_selector('#step:not(:text-is("0"))')
         for number in range(args.clicks):
-            kind = ("pause", "play", "loss")[number % 3]
+            kind, command = asked(number)
             if kind == "loss":
-                name = ("hinge", "nonsaturating")[number // 3 % 2]
-                spent[kind].append(press(page, menu, (".game b", name), name))
+                spent[kind].append(press(page, menu, (".game b", command["value"]), command["value"]))
             else:
                 spent[kind].append(press(page, "#play", ("#play", "Play" if kind == "pause" else "Pause")))
             page.wait_for_timeout(50 + 37 * number % 100)  # people do not click in step with frames
+    print("painted in the page")
+    verdict(spent)
+
+
+def verdict(spent: dict[str, list[float]]) -> None:
     every = sorted(t for times in spent.values() for t in times)
     for kind, times in [*spent.items(), ("all", every)]:
         row = sorted(times)
@@ -177,7 +230,7 @@ def share_of(ordered: list[float], share: float) -> float:
 
 
 def main() -> None:
-    parts: dict[str, Any] = {"steps": steps, "clicks": clicks}
+    parts: dict[str, Any] = {"steps": steps, "answers": answers, "clicks": clicks}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=parts)
     parser.add_argument("--rounds", type=int, default=5)

@@ -184,8 +184,8 @@ def test_only_what_is_new_failed_or_stale_is_due():
 def test_a_cell_is_stale_when_what_a_controller_does_by_default_has_changed():
     of = cell("auto")
     now = bench.key(of)
-    assert now.controllers["steer-penalty"]["loosen"] == 0.5
-    options = now.controllers["steer-penalty"] | {"loosen": 0.7}
+    assert now.controllers["steer-penalty"]["loosen"] == 0.65
+    options = now.controllers["steer-penalty"] | {"loosen": 0.5}
     before = now.model_copy(update={"controllers": now.controllers | {"steer-penalty": options}})
     assert bench.due([of], [record(of, key=now)]) == []
     assert bench.due([of], [record(of, key=before)]) == [of]

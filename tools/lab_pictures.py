@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 COLOURS = 256
+SIDE = 330
+"""Pixels of the animation."""
 DIGITS = ["quick", "data=digits", "threads=1", "keep.samples=10%", "evaluate.every=20%"]
 SAMPLES = 200_000
 RUNS = {"with-r1": [], "without": ["regularizers=[]"]}
@@ -70,9 +72,14 @@ class Studio:
         """A screenshot in few colours."""
         picture = Image.open(io.BytesIO(page.screenshot(**clip))).convert("RGB")
         path = self.out / f"lab-{name}.png"
-        picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+        few(picture).save(path, optimize=True)
         page.context.close()
         print(f"{path}: {path.stat().st_size / 1000:.0f} kB", flush=True)
+
+
+def few(picture: Image.Image) -> Image.Image:
+    """The picture in few colours, the rare ones of points among them."""
+    return picture.quantize(COLOURS, Image.Quantize.MEDIANCUT, kmeans=3, dither=Image.Dither.NONE)
 
 
 def playground(studio: Studio) -> None:
@@ -130,9 +137,12 @@ def film(studio: Studio) -> None:
         page.locator("#time").fill(str(step))
         page.wait_for_selector(f'#step:text-is("{f"{step:,}".replace(",", chr(0x2009))}")')
         page.wait_for_timeout(400)
-        frames.append(Image.open(io.BytesIO(page.locator("#plane-A").screenshot())).convert("RGB").resize((360, 360)))
+        frames.append(Image.open(io.BytesIO(page.locator("#plane-A").screenshot())).convert("RGB").resize((SIDE, SIDE)))
     path = studio.out / "lab-learning.gif"
-    palette = frames[-1].quantize(48, dither=Image.Dither.NONE)
+    sheet = Image.new("RGB", (SIDE, SIDE * len(frames)))
+    for number, frame in enumerate(frames):
+        sheet.paste(frame, (0, SIDE * number))
+    palette = few(sheet)
     drawn = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     times = [120] * (len(drawn) - 1) + [1500]
     drawn[0].save(path, save_all=True, append_images=drawn[1:], duration=times, loop=0, optimize=True)

@@ -7,7 +7,6 @@ user may set is keyword-only.
 
 from __future__ import annotations
 
-import functools
 import importlib
 import inspect
 import pkgutil
@@ -48,6 +47,7 @@ class Registry(Generic[T]):
         self.kind = kind
         self.room = room
         self._parts: dict[str, type[T]] = {}
+        self._options: dict[type[T], dict[str, Option]] = {}  # read once: the laboratory asks at every click
         self._scanned = False
 
     def register(self, name: str) -> Callable[[type[Any]], type[Any]]:
@@ -86,7 +86,10 @@ class Registry(Generic[T]):
 
     def options(self, name: str, where: str = "") -> dict[str, Option]:
         """What a user may set on `name`: the keyword-only arguments of its constructor."""
-        return dict(_options(self.get(name, where)))
+        part = self.get(name, where)
+        if part not in self._options:
+            self._options[part] = _options(part)
+        return dict(self._options[part])
 
     def resolve(self, spec: Spec | str, where: str = "") -> dict[str, Any]:
         """Checked arguments of `spec`, defaults included. Positional arguments fill the options in their order.
@@ -128,9 +131,7 @@ class Registry(Generic[T]):
             raise UsageError(str(error) if not where or str(error).startswith(where) else f"{where}: {error}") from None
 
 
-@functools.cache
 def _options(part: type[Any]) -> dict[str, Option]:
-    """Read once a class: the laboratory asks for them at every click."""
     hints = typing.get_type_hints(part.__init__)
     found = {}
     for parameter in inspect.signature(part.__init__).parameters.values():

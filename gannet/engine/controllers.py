@@ -36,9 +36,10 @@ class SteerPenalty(Controller):
     """The penalty's weight, from how far the discriminator is ahead: P(D(real) > D(fake)).
 
     Above `high` on average over `patience` log lines the weight is doubled, beyond `runaway` multiplied by 8; below
-    `low` it is halved, in the first `loosen` of the run. The factor stays within `smallest` … `largest`. A discriminator
-    that tells every pair apart gives no useful gradient; one that tells none apart is smothered, and samples stay
-    blurred. Late in a run it may also tell none apart because the samples are good: letting go then spoils them.
+    `low` it is halved. The factor stays within `smallest` … `largest`, and after `loosen` of the run does not fall
+    below 1. A discriminator that tells every pair apart gives no useful gradient; one that tells none apart is
+    smothered, and samples stay blurred. Late in a run it may also tell none apart because the samples are good: letting
+    go then spoils them.
     """
 
     actuator = "penalty"
@@ -52,7 +53,7 @@ class SteerPenalty(Controller):
         patience: int = 4,
         smallest: float = 0.05,
         largest: float = 10_000.0,
-        loosen: float = 0.5,
+        loosen: float = 0.65,
     ):
         if not 0.5 <= low < high <= runaway <= 1:
             raise UsageError(
@@ -72,11 +73,14 @@ class SteerPenalty(Controller):
         if ahead > self.high and factor < self.largest:
             times = 8.0 if ahead > self.runaway else 2.0
             new = min(self.largest, factor * times)
-        elif ahead < self.low and factor > self.smallest and lines[-1]["share"] <= self.loosen:
-            new = max(self.smallest, factor / 2)
+        elif ahead < self.low and factor > (least := self._least(lines[-1]["share"])):
+            new = max(least, factor / 2)
         else:
             return None
         return Decision(new, f"P(real > fake) {ahead:.2f}{seen(lines, self.patience)}: penalty {moved(new / factor)}")
+
+    def _least(self, share: float) -> float:
+        return self.smallest if share <= self.loosen else max(1.0, self.smallest)
 
 
 @CONTROLLERS.register("steer-augmentation")

@@ -44,8 +44,8 @@ class DiracGenerator(nn.Module):
 class DiracDiscriminator(nn.Module):
     """D(x) = ψ·x: a slope and nothing else, the same paper. `x` `[B, 1]` → score `[B]`, no features.
 
-    ψ begins at `start`, with a tenth as noise. Raises `UsageError` for samples that are no single number, and for a task
-    that asks for more than a score.
+    ψ begins at `start`, with a tenth as noise. Raises `UsageError` for samples that are no single number, and for a
+    task that asks for more than a score.
     """
 
     def __init__(self, data: DataSpec, heads: Mapping[str, int] = SCORE, *, start: float = 0.0):

@@ -45,16 +45,19 @@ def test_the_penalty_follows_how_far_the_discriminator_is_ahead(ahead, factor, e
     assert (decision and decision.factor) == expected
 
 
-def test_late_in_a_run_the_penalty_is_tightened_but_not_let_go():
+def test_late_in_a_run_the_penalty_is_not_let_go_below_where_it_began():
     controller = build("steer-penalty(loosen=0.4)")
     late = lines(4, share=0.41, p_real_above_fake=0.5)
     assert controller.decide(late, 1.0) is None, "good samples are not told apart either"
+    assert controller.decide(late, 0.25) is None
+    assert controller.decide(late, 8.0).factor == 4.0, "what was tightened too far is taken back"
+    assert controller.decide(late, 1.5).factor == 1.0
     assert controller.decide(lines(4, share=0.4, p_real_above_fake=0.5), 1.0).factor == 0.5
     assert controller.decide(lines(4, share=1.0, p_real_above_fake=0.97), 1.0).factor == 2.0
     # The share is what the run says at each line.
     pilot = Pilot({"steer-penalty": build("steer-penalty(patience=1)")}, 1.0, 0.15)
-    assert pilot.read(record(p_real_above_fake=0.5), 0.51) is None
-    assert pilot.read(record(p_real_above_fake=0.5), 0.49) is not None
+    assert pilot.read(record(p_real_above_fake=0.5), 0.66) is None
+    assert pilot.read(record(p_real_above_fake=0.5), 0.64) is not None
 
 
 def test_a_decision_waits_for_its_lines_and_says_what_it_saw():
