@@ -166,6 +166,7 @@ def test_a_session_that_ended_is_opened_again(visit):
     lab.open("gradientG")
     lab.enter(lab.group("optimiser").locator('[name="lr"]'), "0.004")
     lab.act("#step-both")
+    lab.until(lambda: lab.page.inner_text("#step") == "1")  # the page knows what it has to open again
     lab.served.room.close(lab.names[0])
     lab.until(lambda: len(lab.served.room.sessions) == 1)
     (again,) = lab.served.room.sessions.values()

@@ -52,8 +52,14 @@ export class Side extends EventTarget {
     }
   }
 
-  /** Carry out a command; a refusal is told and answered with `null`. */
-  async do(command, values = {}) {
+  /** Carry out a command after those that were asked before it: requests overtake one another. */
+  do(command, values = {}) {
+    this.turn = (this.turn ?? Promise.resolve()).then(() => this.carryOut(command, values));
+    return this.turn;
+  }
+
+  /** A refusal is told and answered with `null`. */
+  async carryOut(command, values) {
     if (command === "speed" || command === "slow") pace[command] = values;
     try {
       const { status, state, restarted } = await api.do(this.id, command, values);
