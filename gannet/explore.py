@@ -161,7 +161,7 @@ def directions(run: str | Path, out: str | Path | None = None, which: str = "lat
         raise UsageError(f"'{folder}' is no folder. Directions are several files: give --out FOLDER.")
     for number in range(min(SHOWN, len(found))):
         looks = [{"point": {"seed": s}, "directions": [[number, amount]]} for s in range(ROWS) for amount in STRIP]
-        samples = model._shown(model.view.images(model.looks(looks), together=True))
+        samples = model.shown(model.view.images(model.looks(looks), together=True))
         strip = enlarged(tiled(samples, len(STRIP)), *samples.shape[1:3])
         write(folder / f"direction-{number:02d}.png", png(strip))
     save_directions(folder / "directions.safetensors", found, model)

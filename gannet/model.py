@@ -39,7 +39,7 @@ class Model:
     def sample(self, n: int = 64, seed: int = 0, label: int | str | None = None, truncation: float = 1.0) -> np.ndarray:
         """`n` samples: uint8 `[n, H, W, C]` for images, else float32 `[n, D]`. One seed, one result, to the byte."""
         x = self.tensor(n, seed, label, truncation)
-        return self._shown(x)
+        return self.shown(x)
 
     def tensor(self, n: int = 64, seed: int = 0, label: int | str | None = None, truncation: float = 1.0) -> Tensor:
         """`n` samples `[n, *shape]` as floats in the range of the data."""
@@ -60,7 +60,7 @@ class Model:
 
     def show(self, values: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """One sample a look, as `sample` gives them: `show([{"point": {"seed": 7}, "directions": [[0, 2]]}])`."""
-        return self._shown(self.view.images(self.looks(values)))
+        return self.shown(self.view.images(self.looks(values)))
 
     def interpolate(
         self,
@@ -78,7 +78,7 @@ class Model:
         keys = [
             {"point": {"seed": s}, "class": label, "truncation": truncation} if isinstance(s, int) else s for s in seeds
         ]
-        return self._shown(self.view.frames(self.looks(keys), frames, closed))
+        return self.shown(self.view.frames(self.looks(keys), frames, closed))
 
     def directions(self, count: int = 20, label: int | str | None = None) -> Directions:
         """The first principal directions, along which samples change most: of w where the latent is mapped, else of an
@@ -94,7 +94,8 @@ class Model:
         index = sampling.label_index(label, self.task, self.data)
         return attribute(self.task, scorer, n, index, _dtype(self.experiment))
 
-    def _shown(self, x: Tensor) -> np.ndarray:
+    def shown(self, x: Tensor) -> np.ndarray:
+        """Samples as they are given away: uint8 `[N, H, W, C]` for images, else float32 `[N, D]`."""
         return to_uint8(x) if self.data.kind == "image" else x.numpy()
 
     def conditions(self) -> Callable[[range], Tensor]:
