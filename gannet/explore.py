@@ -42,14 +42,18 @@ def picture(sample: np.ndarray) -> Image.Image:
     return Image.fromarray(sample if sample.shape[2] in (3, 4) else visible(sample[None])[0])
 
 
-def tiled(samples: np.ndarray, columns: int | None = None) -> Image.Image:
-    """Samples N×H×W×C in a grid without margins, in `columns` (a square's, left out). What is left over is black."""
+def tiled(samples: np.ndarray, columns: int | None = None, gap: int = 0) -> Image.Image:
+    """Samples N×H×W×C in a grid, in `columns` (a square's, left out), `gap` pixels apart. What is left over is black,
+    gaps are grey."""
     pictures = [picture(sample) for sample in samples]
     across = columns or math.ceil(math.sqrt(len(pictures)))
     width, height = pictures[0].size
-    sheet = Image.new(pictures[0].mode, (across * width, math.ceil(len(pictures) / across) * height))
-    for number, each in enumerate(pictures):
-        sheet.paste(each, (number % across * width, number // across * height))
+    down = math.ceil(len(pictures) / across)
+    blank = Image.new(pictures[0].mode, pictures[0].size)
+    size = across * (width + gap) - gap, down * (height + gap) - gap
+    sheet = Image.new("L", size, 128).convert(pictures[0].mode)
+    for number, each in enumerate([*pictures, *[blank] * (across * down - len(pictures))]):
+        sheet.paste(each, (number % across * (width + gap), number // across * (height + gap)))
     return sheet
 
 
@@ -162,7 +166,7 @@ def directions(run: str | Path, out: str | Path | None = None, which: str = "lat
     for number in range(min(SHOWN, len(found))):
         looks = [{"point": {"seed": s}, "directions": [[number, amount]]} for s in range(ROWS) for amount in STRIP]
         samples = model.shown(model.view.images(model.looks(looks), together=True))
-        strip = enlarged(tiled(samples, len(STRIP)), *samples.shape[1:3])
+        strip = enlarged(tiled(samples, len(STRIP), gap=1), *samples.shape[1:3])
         write(folder / f"direction-{number:02d}.png", png(strip))
     save_directions(folder / "directions.safetensors", found, model)
     return folder

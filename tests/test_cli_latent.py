@@ -83,7 +83,7 @@ def test_directions_are_drawn_and_kept_with_the_weights_they_belong_to(run, tmp_
     names = sorted(p.name for p in (tmp_path / "d").iterdir())
     assert names == [*(f"direction-{n:02d}.png" for n in range(3)), "directions.safetensors"]
     with Image.open(tmp_path / "d" / "direction-00.png") as strip:
-        assert strip.size == (7 * 128, 4 * 128)
+        assert strip.size == (7 * 128 + 6 * 16, 4 * 128 + 3 * 16), "each pixel 16 times, and one between samples"
     model = api.load(run)
     file = tmp_path / "d" / "directions.safetensors"
     found = explore.load_directions(file, model)
