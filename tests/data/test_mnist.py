@@ -42,19 +42,21 @@ def test_small_files_are_read_in_order(home):
     assert Mnist(size=32, labels=(7,), limit=2).split("train").fields["x"].shape == (2, 1, 32, 32)
 
 
-@pytest.mark.parametrize(
-    ("content", "match"),
-    [
-        (b"", "starts with nothing"),
-        (b"no gzip at all", "damaged"),
-        (gzip.compress(b"\0\0\x08\x01" + bytes(20)), "starts with 00 00 08 01"),
-        (gzip.compress(bytes([0, 0, 8, 3]) + struct.pack(">3I", 2, 2, 2) + bytes(7)), "only 7"),
-        (gzip.compress(bytes([0, 0, 8, 3]) + struct.pack(">3I", 2, 2, 2) + bytes(9)), "holds more"),
-        (gzip.compress(bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**31, 2**31, 2)), "promises lengths"),
-        (gzip.compress(bytes([0, 0, 8, 3]) + bytes(5)), "damaged|promises lengths"),
-        (gzip.compress(idx(np.ones((9, 8, 8), np.uint8)))[:-12], "damaged"),
-    ],
-)
+# Named by what is wrong: a name made of the bytes would hold the second in which they were compressed, and two workers
+# that compress them in different seconds would not agree on which tests there are.
+DAMAGED = {
+    "empty": (b"", "starts with nothing"),
+    "no gzip": (b"no gzip at all", "damaged"),
+    "labels for images": (gzip.compress(b"\0\0\x08\x01" + bytes(20)), "starts with 00 00 08 01"),
+    "one short": (gzip.compress(bytes([0, 0, 8, 3]) + struct.pack(">3I", 2, 2, 2) + bytes(7)), "only 7"),
+    "one over": (gzip.compress(bytes([0, 0, 8, 3]) + struct.pack(">3I", 2, 2, 2) + bytes(9)), "holds more"),
+    "huge": (gzip.compress(bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**31, 2**31, 2)), "promises lengths"),
+    "half a head": (gzip.compress(bytes([0, 0, 8, 3]) + bytes(5)), "damaged|promises lengths"),
+    "cut": (gzip.compress(idx(np.ones((9, 8, 8), np.uint8)))[:-12], "damaged"),
+}
+
+
+@pytest.mark.parametrize(("content", "match"), DAMAGED.values(), ids=DAMAGED)
 def test_damaged_files_are_named(tmp_path, content, match):
     path = tmp_path / "images.gz"
     path.write_bytes(content)
