@@ -52,7 +52,10 @@ def interpolate(
 
     api.load_plugins(tuple(plugin or ()))
     keys, more = chosen(seeds, looks)
-    _print(api.interpolate(found(run), out, keys, more, frames, fps, label, truncation, not stay, which))
+    walk = api.interpolate(
+        found(run), out, keys, more, frames, fps, label, truncation, not stay, which, console=Console()
+    )
+    _print(walk)
     return 0
 
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from gannet.core.errors import CheckpointError, UsageError
 from gannet.core.tensorfile import read_tensors, write_tensors
+from gannet.engine.console import Console
 from gannet.engine.pictures import png, save_samples, visible, write
 from gannet.latent.directions import Directions
 from gannet.latent.looks import look
@@ -122,11 +123,15 @@ def interpolate(
     truncation: float = 1.0,
     closed: bool = True,
     which: str = "latest",
+    console: Console | None = None,
 ) -> Path:
     """Write frames along a smooth way through `seeds` or `looks`: FILE.gif, a folder, FILE.png or FILE.npy; without
     `out` to an animation among the samples of the run. Raises `UsageError`."""
     model = load(run, which)
-    walked = model.interpolate(_keys(seeds, looks, label, truncation), frames, closed=closed)  # type: ignore[arg-type]
+    keys = _keys(seeds, looks, label, truncation)
+    walked = model.interpolate(keys, frames, closed=closed)  # type: ignore[arg-type]
+    if console and model.task.classes and any(key["class"] is None for key in keys):
+        console.note("Classes cannot be blended: half-way the class changes at once. To stay in one give --label K.")
     out = Path(out) if out is not None else model.run.samples / "walk.gif"
     if out.suffix.lower() != ".gif":
         return save_samples(walked, out)

@@ -30,8 +30,8 @@ from gannet.engine.trainer import Outcome, Trainer
 from gannet.metrics.evaluator import Evaluator, TooFewRows
 
 Overrides = Mapping[str, Any] | list[str]
-RESUMABLE = ("stop", "log", "device", "threads", "keep", "profile")
-"""What may change when a run goes on; anything else would make it another run."""
+RESUMABLE = ("stop", "log", "device", "threads", "keep", "profile", "data.path")
+"""What may change when a run goes on, with all beneath it; anything else would make it another run."""
 ENDS = {"stop.minutes", "stop.target", "stop.patience"}
 """Keys that move the end of a finished run, beside more samples."""
 SCORED = 1000
@@ -116,20 +116,21 @@ def resume(
     modules: dict[str, nn.Module] | None = None,
 ) -> tuple[Run, Outcome]:
     """Go on with a run from its last checkpoint, with its recorded schedules. Only when and where it stops, logs and
-    computes may be overridden."""
+    computes may be overridden, and where its data lies, which stays recorded."""
     load_plugins(plugins)
     found = Run.open(Path(run))
     problems: list[str] = []
     pairs = split_overrides(overrides, problems)
     if problems:
         raise UsageError("\n".join(problems))
-    refused = [key for key, _ in pairs if key.split(".")[0] not in RESUMABLE]
+    refused = [key for key, _ in pairs if not any(f"{key}.".startswith(f"{may}.") for may in RESUMABLE)]
     if refused:
         raise UsageError(
             f"{', '.join(refused)} cannot change when a run goes on; allowed: {', '.join(RESUMABLE)}. "
             f"To start a new run from these weights: gannet train {found.experiment} from={run} {refused[0]}=…"
         )
-    experiment = resolve(str(found.experiment), dict(pairs)).experiment
+    resolved = resolve(str(found.experiment), dict(pairs))
+    experiment = resolved.experiment
     set_threads(experiment)
     device = pick_device(experiment.device)
     distributed.join(device)
@@ -143,8 +144,12 @@ def resume(
             chosen = checkpoint.latest(found.checkpoints, fallback=True, warn=console.alarm) if writes else None
             name = distributed.same_text(device, chosen.name if chosen else "")
             restored = chosen or checkpoint.read(found.checkpoints / name)
-            game = assemble(experiment, source, modules)
+            with _moved_data(found, experiment):
+                game = assemble(experiment, source, modules)
             _same_data(found, game)
+            if writes and any(key == "data.path" for key, _ in pairs):
+                place = resolve(str(found.experiment), {"data.path": experiment.data.args["path"]})
+                write_text_atomic(found.experiment, place.to_yaml())
             distributed.agree(game.device, experiment=experiment.hash(), stop=str(experiment.stop), checkpoint=name)
             trainer = Trainer(
                 game,
@@ -234,6 +239,18 @@ def _describe(run: Run, game: Game, scorer: Evaluator | None, plugins: dict[str,
         ),
     }
     write_text_atomic(run.environment, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def _moved_data(run: Run, experiment: Experiment) -> Iterator[None]:
+    """Within it, data that is not where the run began says how to name its new place."""
+    try:
+        yield
+    except DataError as error:
+        path = experiment.data.args.get("path")
+        if path is None or Path(path).expanduser().exists():
+            raise
+        raise DataError(f"{error} If the data was moved: gannet resume {run.path} data.path=WHERE") from None
 
 
 def _same_data(run: Run, game: Game) -> None:

@@ -38,6 +38,15 @@ def test_a_walk_is_an_animation_pictures_or_numbers(run, tmp_path, capsys):
     assert np.abs(frames[2].astype(int) - own[0]).max() <= 1
 
 
+def test_a_walk_from_class_to_class_says_that_it_jumps(run, tmp_path, capsys):
+    walk = ["interpolate", str(run), "--frames", "2", "--out", str(tmp_path / "walk.npy")]
+    for more, told in (([], True), (["--label", "3"], False)):
+        assert main([*walk, "--seeds", "1,2", *more]) == 0
+        assert ("give --label K" in capsys.readouterr().err) == told
+    assert main([*walk, "--looks", '[{"point": {"seed": 1}, "class": 3}, {"point": {"seed": 2}, "class": 3}]']) == 0
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_an_animation_is_endless_enlarged_whole_and_true(tmp_path, channels):
     frames = np.random.default_rng(0).integers(0, 256, (5, 8, 6, channels), dtype=np.uint8)

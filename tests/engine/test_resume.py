@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import numpy as np
 import pytest
 
 from gannet import api
@@ -144,6 +145,28 @@ def test_other_data_is_refused(tiny, place, refused):
     facts["data"]["fingerprint"] = "0" * 16
     run.environment.write_text(json.dumps(facts))
     assert "other data" in refused(DataError, api.resume, run.path)
+
+
+def test_data_that_was_moved_is_named_anew_once(tiny, place, tmp_path, refused, last_commit):
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 1), dtype=np.uint8)
+    old, new, other = (tmp_path / f"{name}.npy" for name in ("old", "new", "other"))
+    np.save(old, images)
+    np.save(other, 255 - images)
+    overrides = tiny("gan", steps=4, data=f"array(path='{old}')")
+    whole, _ = api.train("gan", {**overrides, "stop.samples": 64}, place("whole"))
+    run, _ = api.train("gan", overrides, place("run"))
+    old.rename(new)
+    said = refused(DataError, api.resume, run.path, {"stop.samples": 48})
+    assert f"{old} is not a file" in said
+    assert f"gannet resume {run.path} data.path=WHERE" in said
+    before = run.experiment.read_text()
+    assert "other data" in refused(DataError, api.resume, run.path, {"data.path": str(other), "stop.samples": 48})
+    assert run.experiment.read_text() == before
+    api.resume(run.path, {"data.path": str(new), "stop.samples": 48})
+    assert str(new) in run.experiment.read_text()
+    api.resume(run.path, {"stop.samples": 64})
+    (expected, _), (found, _) = last_commit(whole), last_commit(run)
+    assert all(found[k].equal(t) for k, t in expected.items())
 
 
 def test_weights_of_another_architecture_are_listed(tiny, place, refused):
