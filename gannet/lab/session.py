@@ -40,6 +40,7 @@ class Session:
         self.error: str | None = None
         self.moved, self.next_step, self.next_frame, self.last_job = 1, 0.0, 0.0, 0.0
         self.used = time.monotonic()
+        self.door, self.ended = threading.Lock(), False
         self.thread = threading.Thread(target=self._live, name="gannet-lab-session", daemon=True)
         if begun is not None:
             self.go_to(begun.step)
@@ -81,7 +82,8 @@ class Session:
         """The next frame that `reader` has not seen, as soon as there is one; never blocks. Cancel it to leave."""
         future: Future[bytes] = Future()
         self.used = time.monotonic()
-        self.jobs.put(lambda: self.waiting.append((reader, future)))
+        if not self._put(lambda: self.waiting.append((reader, future))):
+            future.cancel()
         return future
 
     @property
@@ -91,8 +93,18 @@ class Session:
 
     def close(self) -> None:
         """End the thread; the run is committed first."""
-        self.jobs.put(None)
+        with self.door:
+            self.ended = True
+            self.jobs.put(None)
         self.thread.join(timeout=30)
+
+    def _put(self, job: Callable[[], Any]) -> bool:
+        """Whether the thread will carry out `job`. Nothing is put behind the end, where it would wait for ever."""
+        with self.door:
+            if self.ended or not self.thread.is_alive():
+                return False
+            self.jobs.put(job)
+            return True
 
     def _inside(self, job: Callable[[], Any]) -> Any:
         """The result of `job`, run by the session's thread between two steps."""
@@ -105,9 +117,8 @@ class Session:
             except Exception as error:
                 future.set_exception(error)
 
-        if not self.thread.is_alive():
+        if not self._put(run):
             raise UsageError("this session has ended. Open another one.")
-        self.jobs.put(run)
         try:
             return future.result(timeout=60)
         except TimeoutError:

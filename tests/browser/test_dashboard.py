@@ -174,7 +174,7 @@ def growing(trained, tmp_path, served_like):
     found.close()
 
 
-def test_a_run_that_trains_now_appears_and_grows(board, growing, tmp_path):
+def test_a_run_that_trains_now_appears_and_grows(growing, board, tmp_path):  # the page, asked for last, is left first
     lab = board(at=growing)
     page = lab.page
     lab.until(lambda: shown(lab) == ["points"])

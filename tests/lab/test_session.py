@@ -454,6 +454,22 @@ def test_sessions_that_are_closed_leave_no_thread(tmp_path):
         sessions[0].status()
 
 
+def test_nobody_waits_for_a_session_that_is_ending(tmp_path):
+    session = Session(Run.at(tmp_path / "run"), begun())
+    busy = threading.Event()
+    session.jobs.put(busy.wait)
+    ending = threading.Thread(target=session.close)
+    ending.start()
+    while not session.ended:
+        time.sleep(0.001)
+    late = session.ask(Reader())
+    with pytest.raises(UsageError, match="has ended"):
+        session.status()
+    busy.set()
+    ending.join()
+    assert late.cancelled()
+
+
 def test_closing_keeps_the_run(tmp_path):
     session = Session(Run.at(tmp_path / "run"), begun())
     session.do("step", n=20)

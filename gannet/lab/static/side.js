@@ -40,16 +40,21 @@ export class Side extends EventTarget {
     if (this.id) api.remove(this.id).catch(() => {});
   }
 
-  /** After a lost connection: whether the session lives; one that ended is started again from its last state. */
+  /** After a lost connection: whether to ask for its frames again. A session that ended is started anew from its last
+   * state, with frames of its own; where that is refused now, it is tried again later. */
   async stillThere() {
     try {
       this.take(null, await api.state(this.id));
-      return true;
     } catch (error) {
       if (!(error instanceof Refused) || error.status !== 404) return true;
-      await this.open(this.state);
-      return false;
+      try {
+        await this.open(this.state);
+        return false;
+      } catch (refusal) {
+        this.tell("refused", refusal);
+      }
     }
+    return true;
   }
 
   /** Carry out a command after those that were asked before it: requests overtake one another. */
