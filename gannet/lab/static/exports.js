@@ -84,18 +84,20 @@ export class Exports {
       pen.fillRect(0, 0, sheet.width, sheet.height);
       sources.forEach((source, k) => pen.drawImage(source, k * GIF_SIZE, 0, GIF_SIZE, GIF_SIZE));
       frames.push(pen.getImageData(0, 0, sheet.width, sheet.height).data);
-      if (frames.length >= GIF_MOST) this.finish();
     };
-    this.recording = { frames, sheet, timer: setInterval(take, GIF_EVERY) };
+    const timer = setInterval(() => (frames.length < GIF_MOST - 1 ? take() : this.finish()), GIF_EVERY);
+    this.recording = { frames, sheet, take, timer };
     take();
     this.mark();
     this.lab.say(t("gif.recording"));
     return undefined;
   }
 
+  /** What the plane shows at the end is the last picture. */
   finish() {
-    const { frames, sheet, timer } = this.recording;
+    const { frames, sheet, take, timer } = this.recording;
     clearInterval(timer);
+    take();
     this.recording = null;
     this.mark();
     download("gannet-lab.gif", new Blob([gif(frames, sheet.width, sheet.height, GIF_EVERY / 10)], { type: "image/gif" }));

@@ -75,7 +75,7 @@ test("only the newest question waits, one is under way at a time, and none comes
     running--;
   }, { gap: 50, now: () => clock, wait: async (ms) => { waits.push(ms); clock += ms; } });
   for (let k = 0; k < 20; k++) newest.ask(k);
-  await new Promise((done) => setTimeout(done, 60));
+  while (newest.busy) await new Promise((done) => setTimeout(done, 5));
   assert.deepEqual(asked, [0, 19]);
   assert.equal(most, 1);
   assert.deepEqual(waits, [40, 40]);
@@ -89,6 +89,6 @@ test("a question that fails does not stop the next", async () => {
   }, { gap: 0, refused: (error) => failed.push(error.message) });
   newest.ask(1);
   newest.ask(2);
-  await new Promise((later) => setTimeout(later, 20));
+  while (newest.busy) await new Promise((later) => setTimeout(later, 5));
   assert.deepEqual([done, failed], [[2], ["no"]]);
 });
