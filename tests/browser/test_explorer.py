@@ -26,6 +26,10 @@ PIXELS = """selector => {
 }"""
 STATIC = Path(__file__).parents[2] / "gannet" / "lab" / "static"
 LOOK = "#look canvas"
+FRAMES = """async () => {
+  for (let k = 0; k < 20; k++) await new Promise(requestAnimationFrame);
+}"""
+"""Twenty pictures later."""
 CELL = 92
 """Pixels of the screen from one seed to the next."""
 
@@ -130,9 +134,13 @@ def test_wandering_moves_until_it_is_stopped(explore):
     lab.until(lambda: not np.array_equal(pixels(lab), start))
     lab.page.keyboard.press("Space")
     assert "Wander" in lab.page.inner_text("#play")
-    place = lab.page.get_attribute("#plane", "aria-label")
-    lab.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    assert lab.page.get_attribute("#plane", "aria-label") == place
+
+    def still() -> bool:
+        place = lab.page.get_attribute("#plane", "aria-label")
+        lab.page.evaluate(FRAMES)
+        return lab.page.get_attribute("#plane", "aria-label") == place
+
+    lab.until(still)  # what was on its way when it was stopped is still painted
 
 
 def test_the_seed_box_gives_what_gannet_sample_writes(explore, models, trained, tmp_path):
