@@ -129,8 +129,7 @@ def resume(
             f"{', '.join(refused)} cannot change when a run goes on; allowed: {', '.join(RESUMABLE)}. "
             f"To start a new run from these weights: gannet train {found.experiment} from={run} {refused[0]}=…"
         )
-    resolved = resolve(str(found.experiment), dict(pairs))
-    experiment = resolved.experiment
+    experiment = resolve(str(found.experiment), dict(pairs)).experiment
     set_threads(experiment)
     device = pick_device(experiment.device)
     distributed.join(device)
