@@ -1,14 +1,8 @@
 """The auto-pilot on many kinds of data, beside fixed presets and beside itself with one controller switched off.
 
 A cell is one training: data × method × seed, for the same minutes in a process of its own, as JSON. Cells that are
-measured are not measured again, stale and failed ones are; the tables are made of what there is. A run is healthy if
-
-- no collapse alarm stands at its end;
-- its samples are not nearer to the training rows than new ones would be. With near(X) the median distance of X to its
-  nearest training rows over that to its nearest held-out rows, in the features the data are measured in,
-  near(samples) / near(other held-out rows) is at least 0.8 (the metric `nearest-ratio`, held against what it gives for
-  reals, so that more training rows than held-out ones can be shown);
-- its last checkpoint is within 10 %, or one standard deviation over sampling seeds, of its best one on test rows.
+measured are not measured again, stale and failed ones are; the tables, in `autopilot_page.py`, are made of what there
+is. What a cell holds, and when a run is healthy, is in `autopilot_cells.py`.
 
     python benchmarks/autopilot.py [--data digits,mnist-200,…] [--methods auto,quick,dcgan] [--seeds 0,1,2]
                                    [--minutes 2] [--without CONTROLLER,… | --without all] [--budget MINUTES]
@@ -22,8 +16,6 @@ that page and measures nothing.
 from __future__ import annotations
 
 import argparse
-import collections
-import math
 import statistics
 import subprocess
 import sys
@@ -32,18 +24,17 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field, FiniteFloat
+from autopilot_cells import DATA, METHODS, STEERED, Cell, Key, Move, Record, Result, read_all
+from autopilot_page import tables, write_page
 from torch import Tensor
 
 from gannet import api, bench_cell, training
-from gannet.bench_cell import Measured, Name, mean_and_deviation
 from gannet.core import random
 from gannet.core.errors import DataError, DivergedError, GannetError, UsageError, unknown
-from gannet.core.experiment import Section
 from gannet.core.overrides import Resolved, resolve
 from gannet.core.registry import CONTROLLERS, SOURCES
 from gannet.core.types import Source, Split
@@ -55,122 +46,15 @@ from gannet.metrics.neighbours import nearest
 
 ROOT = Path(__file__).parent.parent
 CELLS = ROOT / "benchmarks" / "autopilot"
-BEGIN, END = "<!-- results: made by benchmarks/autopilot.py --page -->", "<!-- end of results -->"
-
-DATA = {
-    "digits": "digits",
-    "mnist": "mnist",
-    "mnist-threes": "mnist(labels=[3])",
-    "mnist-200": "mnist(limit=200)",
-    "cifar-grey": "cifar10-jpg(grey=true)",
-    "cifar-colour": "cifar10-jpg",
-    "points": "points(name=ring-8)",
-    "shapes": "shapes",
-    "spoken-digits": "spoken-digits",
-}
-PLANE = {"generator": "mlp(width=128, layers=3, latent=2)", "discriminator": "mlp(width=128, layers=3)"}
-METHODS: dict[str, tuple[tuple[str, dict[str, Any]], tuple[str, dict[str, Any]]]] = {
-    "auto": (("auto", {}), ("auto", {})),
-    "quick": (("quick", {}), ("points", {})),
-    "dcgan": (("dcgan", {}), ("gan", PLANE)),
-}
-"""Preset and overrides of a method: on images, and on points, where convolutions have nothing to do."""
-STEERED = "auto"
-FIXED = ("quick", "dcgan")
 SEEDS = 3
 """Sampling seeds behind a score."""
-NEAR, LEAST_NEAR = 5000, 0.8
-"""Training rows among which the nearest is sought; how near, beside reals, samples may be to them."""
-WITHIN = 0.1
+NEAR = 5000
+"""Training rows among which the nearest is sought."""
 SPARE = 300
 """Seconds a training may take beyond 1.5 times its minutes, scores included, before it is killed."""
 
 
-# ------------------------------------------------------------------------------------------------------------ cells
-
-
-class Cell(Section):
-    """One training: a method on some data for so many minutes, from one seed; `without` names a controller of the
-    auto-pilot that is switched off."""
-
-    data: Name
-    method: Name
-    minutes: float = Field(gt=0)
-    seed: int = Field(ge=0, lt=2**63)
-    without: str = Field("", pattern=r"^[a-z-]*$")
-
-    @property
-    def label(self) -> str:
-        return f"{self.method}-without-{self.without}" if self.without else self.method
-
-    @property
-    def name(self) -> str:
-        return f"{self.data}-{self.label}-{self.minutes:g}min-seed{self.seed}"
-
-
-class Key(Section):
-    """What a cell's numbers depend on beside its name; `experiment` is the hash of what is asked for, before any
-    plan; `controllers` has the options of those that are asked for, which are nowhere else when they are defaults."""
-
-    experiment: str
-    controllers: dict[str, dict[str, str | float | None]]
-    protocol: str
-    gannet: str
-
-
-class Move(Section):
-    """A decision of a controller, at so many samples."""
-
-    samples: int
-    controller: str
-    actuator: str
-    factor: FiniteFloat
-    text: str
-
-
-class Result(Section):
-    """What a training that came to its end left. `last` and `best` are means over sampling seeds against test rows,
-    `sd` the standard deviation of `best` over them, `floor` what as many reals are given where there are as many;
-    `near` is that of the module's docstring; `standing` names the alarms that stood at the end."""
-
-    better: Literal["lower", "higher"]
-    last: FiniteFloat
-    best: FiniteFloat
-    sd: FiniteFloat
-    floor: FiniteFloat | None
-    near: FiniteFloat
-    standing: list[str]
-    samples: int
-    plan: list[str]
-    moves: list[Move]
-
-    @property
-    def ails(self) -> list[str]:
-        """What is wrong with the run: nothing of a healthy one."""
-        worse = (self.last - self.best) * (1 if self.better == "lower" else -1)
-        wrong = {
-            "collapsed": "collapse" in self.standing,
-            "learnt by heart": self.near < LEAST_NEAR,
-            "past its best": worse > max(WITHIN * abs(self.best), self.sd),
-        }
-        return [name for name, is_so in wrong.items() if is_so]
-
-
-class Record(Measured):
-    """A cell that was measured; one whose controller is in no plan for these data is `absent`, and in no table."""
-
-    cell: Cell
-    key: Key
-    result: Result | None
-
-    @property
-    def ails(self) -> list[str]:
-        return self.result.ails if self.result else [self.outcome]
-
-
-def read_all(folder: Path) -> list[Record]:
-    """Every record of a folder. Raises `DataError`, naming the file, for what is none."""
-    return list(bench_cell.read_all(folder, Record).values())
+# ---------------------------------------------------------------------------------------------------------- the plan
 
 
 def plan(
@@ -357,130 +241,6 @@ def run(
         write_text_atomic(folder / f"{cell.name}.json", bench_cell.text(record))
         score = f"last {record.result.last:.3g}, best {record.result.best:.3g}" if record.result else record.words
         tell(f"{number}/{len(cells)} {cell.name}: {', '.join(record.ails) or 'healthy'}; {score}")
-
-
-# ----------------------------------------------------------------------------------------------------------- tables
-
-
-def tables(records: Sequence[Record]) -> str:
-    """All that the records say, as Markdown."""
-    minutes = sorted({record.cell.minutes for record in records})
-    pieces = []
-    for each in minutes:
-        some = [record for record in records if record.cell.minutes == each]
-        plain = [record for record in some if not record.cell.without]
-        steered = [record for record in plain if record.cell.method == STEERED]
-        pieces += [f"### {each:g} minutes", health(plain), distances(plain), decisions(steered)]
-        pieces.append(ablation(steered, [r for r in some if r.cell.without and r.outcome != "absent"]))
-    return "\n\n".join(piece for piece in pieces if piece)
-
-
-def health(records: Sequence[Record]) -> str:
-    rows = []
-    for method in METHODS:
-        of = [record for record in records if record.cell.method == method]
-        if of:
-            well = sum(not record.ails for record in of)
-            counts = collections.Counter(name for record in of for name in record.ails)
-            why = ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "nothing"
-            rows.append([method, f"{well} of {len(of)}", f"{100 * well / len(of):.0f} %", why])
-    return table(["method", "healthy", "share", "what ails the others"], rows)
-
-
-def distances(records: Sequence[Record]) -> str:
-    """Last scores of every method on all data, and whether the auto-pilot keeps up with the better fixed preset."""
-    methods = [m for m in METHODS if any(record.cell.method == m for record in records)]
-    rows = []
-    for data in DATA:
-        of = {m: [r for r in records if r.cell.data == data and r.cell.method == m] for m in methods}
-        results = {m: [r.result for r in found if r.result] for m, found in of.items()}
-        if not any(of.values()):
-            continue
-        floors = {result.floor for found in results.values() for result in found if result.floor is not None}
-        cells = [figure([r.last for r in results[m]]) + unwell(of[m]) for m in methods]
-        rows.append([data, *cells, figure(list(floors)), keeps_up(results)])
-    return table(["data", *methods, "reals", "within 10 % or one sd of the better fixed one"], rows)
-
-
-def unwell(records: Sequence[Record]) -> str:
-    """How many of some runs are healthy, where not all are."""
-    well = sum(not record.ails for record in records)
-    return f" ({well}/{len(records)} healthy)" if well < len(records) else ""
-
-
-def keeps_up(results: dict[str, list[Result]]) -> str:
-    mine = results.get(STEERED)
-    fixed = [results[m] for m in FIXED if results.get(m)]
-    if not mine or not fixed:
-        return ""
-    sign = 1 if mine[0].better == "lower" else -1
-    means = [mean_and_deviation([sign * result.last for result in found]) for found in fixed]
-    mean, deviation = min(means, key=lambda pair: pair[0])
-    met = mean_and_deviation([sign * result.last for result in mine])[0] <= mean + max(
-        WITHIN * abs(mean), deviation or 0.0
-    )
-    return "MET" if met else "MISSED"
-
-
-def decisions(records: Sequence[Record]) -> str:
-    """How often each controller moved, and where its factor ended."""
-    runs = [record.result for record in records if record.result]
-    rows = []
-    for name in sorted({move.controller for result in runs for move in result.moves}):
-        moved = [[m for m in result.moves if m.controller == name] for result in runs]
-        data = {r.cell.data for r in records if r.result and any(m.controller == name for m in r.result.moves)}
-        ends = [moves[-1].factor for moves in moved if moves]
-        rows.append(
-            [
-                name,
-                f"{sum(map(bool, moved))} of {len(runs)}",
-                f"{statistics.fmean(len(moves) for moves in moved):.1f}",
-                f"{min(ends):.3g} … {max(ends):.3g}",
-                ", ".join(d for d in DATA if d in data),
-            ]
-        )
-    return table(["controller", "runs it moved in", "moves a run", "last factor", "data"], rows)
-
-
-def ablation(steered: Sequence[Record], without: Sequence[Record]) -> str:
-    """The auto-pilot against itself without one controller, on the data and seeds that both were measured on."""
-    rows = []
-    for name in sorted({record.cell.without for record in without}):
-        for data in DATA:
-            off = {r.cell.seed: r for r in without if r.cell.without == name and r.cell.data == data}
-            on = {r.cell.seed: r for r in steered if r.cell.data == data and r.cell.seed in off}
-            if on:
-                pair = [on, {seed: off[seed] for seed in on}]
-                lasts = [figure([r.result.last for r in side.values() if r.result]) for side in pair]
-                well = [f"{sum(not r.ails for r in side.values())} of {len(side)}" for side in pair]
-                rows.append([name, data, lasts[0], lasts[1], well[0], well[1]])
-    return table(["switched off", "data", "last with it", "without", "healthy with it", "without"], rows)
-
-
-def figure(values: Sequence[float]) -> str:
-    """Mean ± standard deviation over seeds, to three figures of the mean."""
-    if not values:
-        return "–"
-    mean, deviation = mean_and_deviation(list(values))
-    places = max(0, 2 - math.floor(math.log10(abs(mean)))) if mean else 2
-    return f"{mean:.{places}f}" + (f" ± {deviation:.{places}f}" if deviation else "")
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    if not rows:
-        return ""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
-
-
-def write_page(page: Path, records: Sequence[Record]) -> None:
-    """Put the tables between the marks of `page`. Raises `UsageError` where it has none."""
-    text = page.read_text(encoding="utf-8") if page.exists() else ""
-    head, begin, rest = text.partition(BEGIN)
-    _, end, tail = rest.partition(END)
-    if not begin or not end:
-        raise UsageError(f"{page} has no place for the tables. Put two lines where they belong: {BEGIN} and {END}")
-    write_text_atomic(page, f"{head}{BEGIN}\n\n{tables(records)}\n\n{END}{tail}")
 
 
 # ------------------------------------------------------------------------------------------------------------ words

@@ -9,6 +9,9 @@ stacked MNIST is given minutes, or the papers' steps.
     python benchmarks/modes.py [--data ring-8,grid-25,…] [--methods gan,points,…] [--seeds 10] [--steps 20000]
                                [--minutes 30] [--papers] [--jobs 2] [--cells DIR]
     python benchmarks/modes.py --page        # writes docs/collapse.md and its picture from the cells that are there
+
+What is trained is in `modes_methods.py`, what a cell holds in `modes_cells.py`, how samples are judged in
+`modes_judging.py`, the tables in `modes_page.py`.
 """
 
 from __future__ import annotations
@@ -25,286 +28,29 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 import torch
-from pydantic import Field, FiniteFloat, model_validator
-from torch import Tensor
+from modes_cells import DRAWN, Cell, Record, Result, key, known, read, recipe, state
+from modes_judging import reals, taken
+from modes_methods import BENCHES
+from modes_page import as_text, tables, write_page
 
 from gannet import api, bench_cell
-from gannet.bench_cell import Measured, Name, mean_and_deviation
-from gannet.core.errors import DataError, DivergedError, GannetError, UsageError, unknown
-from gannet.core.experiment import Section
-from gannet.core.overrides import resolve
-from gannet.core.registry import METRICS, SOURCES
-from gannet.core.spec import parse
-from gannet.core.types import Source
-from gannet.data.points import SHAPES
-from gannet.engine.pictures import figure_png, write
+from gannet.core.errors import DivergedError, GannetError, UsageError, unknown
 from gannet.engine.run import write_text_atomic
 from gannet.fakes import of_run
-from gannet.metrics.classifiers import MnistClassifier
-from gannet.metrics.evaluator import CHUNK, Generate
-from gannet.metrics.stacked import class_counts, divergence_of_counts, modes_hit
+from gannet.metrics.evaluator import Generate
 
 ROOT = Path(__file__).parent.parent
-CELLS, PAGE, PICTURE = ROOT / "benchmarks" / "modes", ROOT / "docs" / "collapse.md", "images/collapse-points.png"
-BEGIN, END = "<!-- results: made by benchmarks/modes.py --page -->", "<!-- end of results -->"
-DRAWN = 1000
-"""Points of the first seed that a cell keeps for the picture."""
+CELLS, PAGE = ROOT / "benchmarks" / "modes", ROOT / "docs" / "collapse.md"
 PATIENCE = 15
 """Seconds a training is given to end by itself when it is stopped."""
 
-# ----------------------------------------------------------------------------------------------- methods, all as data
 
-Overrides = Mapping[str, Any]
-Recipe = tuple[str, Overrides]
-"""A preset, and what is changed in it."""
-
-QUIET: Overrides = {"evaluate.metrics": [], "keep.samples": "100%", "keep.checkpoints": "100%"}
-RAW: Overrides = {"ema.halflife": None}
-"""The papers sample the weights themselves, not their moving average."""
-
-
-def adams(generator: float, discriminator: float, betas: list[float]) -> Overrides:
-    rates = {"generator": generator, "discriminator": discriminator}
-    return {f"optim.{name}": f"adam(lr={lr}, betas={betas})" for name, lr in rates.items()}
-
-
-# The networks of PacGAN's published code, but for its maxout units and initial weights.
-PLANE: Overrides = {
-    "generator": "mlp(width=400, layers=4, latent=2, norm=batch)",
-    "discriminator": "mlp(width=200, layers=3)",
-    "batch": 100,
-    **adams(1e-4, 1e-4, [0.8, 0.999]),
-    **RAW,
-}
-# A batch is so many packs there, so the rows grow with the pack.
-ON_POINTS: dict[str, Recipe] = {
-    "gan": ("gan", PLANE),
-    "pacgan2": ("gan", {**PLANE, "task": "synthesis(pack=2)", "batch": 200}),
-    "pacgan4": ("gan", {**PLANE, "task": "synthesis(pack=4)", "batch": 400}),
-    "unrolled": ("gan", {**PLANE, "opponent": "unrolled(steps=5, lr=1e-4, betas=[0.8, 0.999])"}),
-    "veegan": ("gan", {**PLANE, "task": "veegan(latent=2)", "encoder": "mlp(width=200, layers=3)"}),
-    "points": ("points", {}),
-}
-
-UNTOLD: Overrides = {"task": "synthesis(labels=ignore)"}
-IMAGES: Overrides = {**UNTOLD, "generator.latent": 100, "batch": 64, **adams(2e-4, 2e-4, [0.5, 0.999]), **RAW}
-ON_IMAGES: dict[str, Recipe] = {
-    "dcgan": ("dcgan", IMAGES),
-    "pacgan2": ("dcgan", {**IMAGES, "task": "synthesis(labels=ignore, pack=2)", "batch": 128}),
-    "quick": ("quick", UNTOLD),
-    "auto": ("auto", UNTOLD),
-}
-
-
-def small(width: int) -> dict[str, Recipe]:
-    """Methods with a discriminator of 1, 2, 4 times `width` channels, where the generator has 64, 32, 16."""
-    generator = "dcgan(width=16, latent=256)"
-    plain = {
-        **UNTOLD,
-        "generator": generator,
-        "discriminator": f"dcgan(width={width}, norm=batch)",
-        "batch": 128,
-        **adams(1e-4, 2e-4, [0.5, 0.99]),
-        **RAW,
-    }
-    return {
-        "dcgan": ("dcgan", plain),
-        "pacgan2": ("dcgan", {**plain, "task": "synthesis(labels=ignore, pack=2)", "batch": 256}),
-        "unrolled10": ("dcgan", {**plain, "opponent": "unrolled(steps=10, lr=2e-4, betas=[0.5, 0.99])"}),
-        "quick": ("quick", {**UNTOLD, "generator": generator, "discriminator": f"dcgan(width={width})"}),
-    }
-
-
-@dataclasses.dataclass(frozen=True)
-class Score:
-    """A column: its key in a cell, its head, the factor and places it is shown with, and which end is the worst."""
-
-    key: str
-    head: str
-    places: int
-    worst: Callable[[Iterable[float]], float]
-    factor: float = 1
-
-
-ON_PLANE = (
-    Score("modes", "modes of {modes}", 1, min),
-    Score("high_quality", "high quality, %", 1, min, 100),
-    Score("reverse_kl", "reverse KL", 3, max),
-)
-OF_CLASSES = (Score("modes", "modes of {modes}", 1, min), Score("kl", "KL", 3, max))
-
-
-@dataclasses.dataclass(frozen=True)
-class Bench:
-    """One distribution: its source, the samples that are judged, the papers' steps, the methods, what is published."""
-
-    source: str
-    modes: int
-    samples: int
-    papers: int
-    methods: dict[str, Recipe]
-    scores: tuple[Score, ...]
-    published: dict[str, tuple[str, ...]]
-
-    @property
-    def plane(self) -> bool:
-        return self.scores is ON_PLANE
-
-
-# Published: PacGAN, tables 1 to 3; unrolled and VEEGAN on points from VEEGAN, table 1.
-BENCHES: dict[str, Bench] = {
-    "ring-8": Bench(
-        "points(name=ring-8, n=100000)", 8, 2500, 400_000, ON_POINTS, ON_PLANE,
-        {"gan": ("6.3", "98.2", "0.45"), "pacgan2": ("7.9", "95.6", "0.07"), "pacgan4": ("7.8", "", ""),
-         "unrolled": ("7.6", "35.6", ""), "veegan": ("8", "52.9", "")},
-    ),
-    "grid-25": Bench(
-        "points(name=grid-25, n=100000)", 25, 2500, 400_000, ON_POINTS, ON_PLANE,
-        {"gan": ("17.3", "94.8", "0.70"), "pacgan2": ("23.8", "91.3", "0.13"), "pacgan4": ("24.8", "93.6", "0.04"),
-         "unrolled": ("23.6", "16", ""), "veegan": ("24.6", "40", "")},
-    ),
-    "stacked-mnist": Bench(
-        "stacked-mnist", 1000, 26_000, 100_000, ON_IMAGES, OF_CLASSES,
-        {"dcgan": ("78.9 to 99", "3.40 to 4.50"), "pacgan2": ("1000", "0.06")},
-    ),
-    "stacked-mnist-quarter": Bench(
-        "stacked-mnist(size=32)", 1000, 25_600, 500_000, small(2), OF_CLASSES,
-        {"dcgan": ("30.6 to 78.5", "5.2 to 6.0"), "unrolled10": ("327", "4.66"), "pacgan2": ("484", "2.61")},
-    ),
-    "stacked-mnist-half": Bench(
-        "stacked-mnist(size=32)", 1000, 25_600, 500_000, small(4), OF_CLASSES,
-        {"dcgan": ("628", "2.58"), "unrolled10": ("817", "1.43"), "pacgan2": ("841", "1.00")},
-    ),
-}  # fmt: skip
-
-
-# --------------------------------------------------------------------------------------------------------------- cells
-
-
-class Cell(Section):
-    """One training: a method on a distribution, until so many steps or minutes, from one seed."""
-
-    data: Name
-    method: Name
-    budget: str = Field(pattern=r"^\d+(\.\d+)?-(steps|minutes)$")
-    seed: int = Field(ge=0, lt=2**63)
-
-    @property
-    def name(self) -> str:
-        return f"{self.data}-{self.method}-{self.budget}-seed{self.seed}"
-
-    def __str__(self) -> str:
-        return f"{self.method} on {self.data}, {self.budget.replace('-', ' ')}, seed {self.seed}"
-
-
-class Key(Section):
-    """What a cell's numbers depend on beside its name: a cell of another key is stale. `experiment` is the hash of the
-    resolved recipe, without seed and end."""
-
-    experiment: str
-    protocol: str
-    gannet: str
-
-
-class Result(Section):
-    """What a training that came to its end left. `weights` says which were sampled, the raw ones or their moving
-    average (`ema`); `floor` is what as many real samples are given; `points` are drawn in the picture."""
-
-    weights: Literal["ema", "raw"]
-    scores: dict[str, FiniteFloat]
-    floor: dict[str, FiniteFloat]
-    samples: int
-    seconds: FiniteFloat
-    parameters: dict[str, int]
-    points: list[tuple[FiniteFloat, FiniteFloat]]
-
-
-class Record(Measured):
-    cell: Cell
-    key: Key
-    machine: str
-    outcome: Literal["finished", "diverged", "failed"]
-    result: Result | None
-
-    @model_validator(mode="after")
-    def _has_every_score(self) -> Record:
-        if self.cell.data not in BENCHES:
-            raise ValueError(f"there is no distribution {self.cell.data}")
-        wanted = {score.key for score in BENCHES[self.cell.data].scores}
-        if self.result is not None and not wanted == set(self.result.scores) == set(self.result.floor):
-            raise ValueError(f"scores {sorted(self.result.scores)} are not {sorted(wanted)}")
-        return self
-
-
-def read(path: Path) -> Record:
-    """The record in a file. Raises `DataError`, naming the file, for what is none or belongs under another name."""
-    return bench_cell.read(path, Record)
-
-
-def known(folder: Path) -> dict[str, Record]:
-    """Every record of a folder by its cell's name."""
-    return bench_cell.read_all(folder, Record)
-
-
-def recipe(cell: Cell) -> Recipe:
-    """The preset and every override of one training. Raises `UsageError` for a method that the data does not have."""
-    preset, changed = method_of(cell)
-    overrides = {**QUIET, "data": BENCHES[cell.data].source, **changed, "seed": cell.seed}
-    amount, unit = cell.budget.split("-")
-    if unit == "minutes":
-        return preset, {**overrides, "stop.minutes": float(amount)}
-    batch = resolve(preset, overrides).experiment.batch
-    return preset, {**overrides, "stop.samples": round(float(amount)) * batch}
-
-
-def method_of(cell: Cell) -> Recipe:
-    methods = BENCHES[cell.data].methods
-    if cell.method not in methods:
-        raise UsageError(unknown(f"method on {cell.data}", cell.method, methods))
-    return methods[cell.method]
-
-
-def key(cell: Cell) -> Key:
-    """What the cell's numbers would depend on now."""
-    preset, overrides = recipe(cell)
-    experiment = resolve(preset, {**overrides, "seed": 0}).experiment
-    return Key(experiment=experiment.hash(), protocol=protocol(cell.data), gannet=version("gannet"))
-
-
-def protocol(data: str) -> str:
-    """How a generator's numbers are taken."""
-    bench = BENCHES[data]
-    if bench.plane:
-        sigma = SHAPES[data].sigma
-        return (
-            f"{bench.samples} samples; a mode is found by one within 3σ of its centre, σ={sigma:g}, which is of high "
-            f"quality; reverse KL of the nearest modes to equal shares"
-        )
-    return (
-        f"{bench.samples} samples; {judge().protocol} of each channel; a mode is a class with one sample; KL to the "
-        f"labels of the training images"
-    )
-
-
-State = Literal["finished", "diverged", "failed", "stale", "not run"]
-
-
-def state(cell: Cell, records: Mapping[str, Record]) -> State:
-    """How a cell stands. Raises `DataError` for one of a method that is gone."""
-    record = records.get(cell.name)
-    if record is None:
-        return "not run"
-    try:
-        return record.outcome if record.key == key(cell) else "stale"
-    except UsageError as error:
-        raise DataError(f"{cell.name}.json is no cell of now: {error} Remove the file.") from None
+# --------------------------------------------------------------------------------------------------------- the plan
 
 
 def plan(
@@ -411,62 +157,6 @@ def machine() -> str:
     return f"{processor}, {os.cpu_count()} processors, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
 
 
-# --------------------------------------------------------------------------------------------------- judging samples
-
-
-@functools.cache
-def source_of(data: str) -> Source:
-    return SOURCES.build(BENCHES[data].source, where="data")
-
-
-@functools.cache
-def judge() -> MnistClassifier:
-    return MnistClassifier((3, 28, 28))
-
-
-def reals(data: str) -> Generate:
-    """Real samples that are not those the generator or the reference saw: test points, or other stacks of the training
-    digits, whose classes are as frequent as those it learned."""
-    if BENCHES[data].plane:
-        split = source_of(data).split("test")
-    else:
-        split = SOURCES.build(parse(BENCHES[data].source).with_arg("seed", 1), where="data").split("train")
-    return lambda count, start: split.take(torch.arange(start, start + count))["x"]
-
-
-def taken(data: str, generate: Generate) -> dict[str, float]:
-    """Every score of the protocol's number of samples."""
-    n = BENCHES[data].samples
-    chunks = (generate(min(CHUNK, n - start), start) for start in range(0, n, CHUNK))
-    return of_points(data, chunks) if BENCHES[data].plane else of_digits(data, chunks)
-
-
-def of_points(data: str, chunks: Iterable[Tensor]) -> dict[str, float]:
-    source: Any = source_of(data)
-    x = torch.cat([chunk.double() for chunk in chunks]).numpy()
-    names = {"modes": "modes-covered", "high_quality": "high-quality", "reverse_kl": "reverse-kl"}
-    # Each centre once: the reference of the reverse KL is equal shares, without an error of sampling.
-    return {key: METRICS.build(name, source)(x, source.centres) for key, name in names.items()}
-
-
-def of_digits(data: str, chunks: Iterable[Tensor]) -> dict[str, float]:
-    """Digits of larger canvases are judged in their middle 28×28."""
-    counts = np.zeros(BENCHES[data].modes, dtype=np.int64)
-    for x in chunks:
-        if not bool(x.isfinite().all()):
-            raise DivergedError("generated samples are not finite; nothing was counted.")
-        counts += class_counts(judge().probabilities(x.clamp(-1, 1)).numpy())
-    return {"modes": modes_hit(counts), "kl": divergence_of_counts(counts, labels(data))}
-
-
-@functools.cache
-def labels(data: str) -> np.ndarray:
-    """How many training images there are of every class, `[1000]`."""
-    split = source_of(data).split("train")
-    parts = (split.take(part)["y"] for part in torch.arange(len(split)).split(1000))
-    return torch.cat(list(parts)).bincount(minlength=BENCHES[data].modes).numpy()
-
-
 # ------------------------------------------------------------------------------------------------------------- running
 
 Command = Callable[[Cell, Path, Path], list[str]]
@@ -539,147 +229,6 @@ def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-# ----------------------------------------------------------------------------------------------------------- the page
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """One distribution at one budget: its head, and rows of as many words."""
-
-    title: str
-    said: str
-    rows: list[list[str]]
-
-
-def tables(cells: Iterable[Cell], folder: Path) -> list[Table]:
-    """A table for each distribution and budget of the cells, in the order of `BENCHES`."""
-    groups: dict[tuple[str, str], dict[str, list[Cell]]] = {}
-    for cell in cells:
-        groups.setdefault((cell.data, cell.budget), {}).setdefault(cell.method, []).append(cell)
-    records, order = known(folder), list(BENCHES)
-    return [
-        _table(*group, groups[group], records)
-        for group in sorted(groups, key=lambda group: (order.index(group[0]), group[1]))
-    ]
-
-
-def _table(data: str, budget: str, methods: dict[str, list[Cell]], records: Mapping[str, Record]) -> Table:
-    bench = BENCHES[data]
-    head = ["method"]
-    for score in bench.scores:
-        head += [score.head.format(modes=bench.modes), "published"]
-    rows, floors, machines = [[*head, "weights", "training samples", "seeds"]], [], []
-    for method in bench.methods:
-        if method not in methods:
-            continue
-        states = {cell: state(cell, records) for cell in methods[method]}
-        finished = [records[cell.name] for cell, now in states.items() if now == "finished"]
-        results = [record.result for record in finished if record.result]
-        floors += [result.floor for result in results]
-        machines += [record.machine for record in finished]
-        published = bench.published.get(method, ())
-        row = [method]
-        for place, score in enumerate(bench.scores):
-            row.append(_figure(score, [result.scores[score.key] for result in results]))
-            row.append(published[place] if published else "")
-        row.append(", ".join(sorted({result.weights for result in results})))
-        row.append(", ".join(f"{n:,}" for n in sorted({result.samples for result in results})))
-        rows.append([*row, _seeds(states, records)])
-    if floors:
-        row = ["real samples"]
-        for score in bench.scores:
-            row += [_figure(score, [floors[0][score.key]]), ""]
-        rows.append([*row, "", "", ""])
-    on = [f"On {name}." for name in sorted(set(machines))]
-    said = " ".join([f"Protocol: {protocol(data)}.", *on])
-    return Table(f"{data}, {budget.replace('-', ' ')}", said, rows)
-
-
-def _figure(score: Score, values: list[float]) -> str:
-    """Mean ± standard deviation over seeds, and the worst of them where there are several that differ."""
-    if not values:
-        return ""
-    mean, deviation = mean_and_deviation(values)
-    shown = [f"{score.factor * value:.{score.places}f}" for value in (mean, deviation or 0, score.worst(values))]
-    return shown[0] if len(set(values)) == 1 else f"{shown[0]} ± {shown[1]} (worst {shown[2]})"
-
-
-def _seeds(states: Mapping[Cell, State], records: Mapping[str, Record]) -> str:
-    """How many seeds the row's numbers are of, and what became of the others."""
-    found = list(states.values())
-    words = [f"{found.count('finished')} of {len(found)}"] if "finished" in found else []
-    for name in ("stale", "not run", "failed", "diverged"):
-        if name in found:
-            words.append(name if found.count(name) == len(found) else f"{found.count(name)} {name}")
-    reasons = [records[cell.name].words.split("\n")[0] for cell, now in states.items() if now == "failed"]
-    return "; ".join([*words, *dict.fromkeys(reasons)])
-
-
-def as_text(table: Table) -> str:
-    widths = [max(len(row[i]) for row in table.rows) for i in range(len(table.rows[0]))]
-    lines = ["  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)) for row in table.rows]
-    return "\n".join([table.title, table.said, *(line.rstrip() for line in lines)])
-
-
-def as_markdown(table: Table) -> str:
-    head, *rows = [[re.sub(r"([|`*_<>\\])", r"\\\1", word) for word in row] for row in table.rows]
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join([f"### {table.title}", "", table.said, "", *(f"| {' | '.join(line)} |" for line in lines)])
-
-
-def write_page(cells: Iterable[Cell], folder: Path, out: Path) -> None:
-    """Put the tables of these and of all measured cells, and the picture where there are points to draw, between the
-    markers of the page `out`. Raises `UsageError` for a page without them."""
-    text = out.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise UsageError(f"{out} lacks the lines {BEGIN!r} and {END!r}, once each and in this order.")
-    cells = list(cells)
-    found = [record.cell for record in known(folder).values()]
-    parts = [as_markdown(table) for table in tables(dict.fromkeys([*cells, *found]), folder)]
-    picture = scatter(cells, folder)
-    if picture is not None:
-        write(out.parent / PICTURE, picture)
-        parts.append(
-            f"![Points of seed 0 of every method, beside real ones]({PICTURE})\n\n*{DRAWN:,} points of seed 0.*"
-        )
-    before, after = text[: text.index(BEGIN)], text[text.index(END) :]
-    write_text_atomic(out, "\n\n".join([before + BEGIN, *parts, after]))
-
-
-def scatter(cells: Iterable[Cell], folder: Path) -> bytes | None:
-    """A PNG with a row for each distribution of points and a column for each method, of seed 0, after reals; `None`
-    where nothing is measured."""
-    # Imported late: only a page needs it.
-    from matplotlib.figure import Figure
-
-    records = known(folder)
-    shown: dict[str, dict[str, Result]] = {}
-    for cell in cells:
-        if BENCHES[cell.data].plane and cell.seed == 0 and state(cell, records) == "finished":
-            result = records[cell.name].result
-            if result is not None:
-                shown.setdefault(cell.data, {})[cell.method] = result
-    if not shown:
-        return None
-    columns = 1 + max(len(found) for found in shown.values())
-    figure = Figure(figsize=(2 * columns, 2.2 * len(shown)), dpi=110, layout="constrained")
-    axes = figure.subplots(len(shown), columns, squeeze=False)
-    for line, (data, found) in zip(axes, shown.items(), strict=True):
-        panels = {"real samples": reals(data)(DRAWN, 0).numpy()}
-        panels |= {method: np.array(result.points) for method, result in found.items()}
-        for axis in line:
-            axis.axis("off")
-        for axis, (name, points) in zip(line, panels.items(), strict=False):
-            low, high = SHAPES[data].view
-            axis.scatter(
-                points[:, 0], points[:, 1], s=2, linewidths=0, color="#333333" if axis is line[0] else "#0072B2"
-            )
-            axis.set(xlim=(low, high), ylim=(low, high), xticks=[], yticks=[], aspect="equal")
-            axis.set_title(f"{data}: {name}" if axis is line[0] else name, fontsize=8)
-            axis.axis("on")
-    return figure_png(figure)
 
 
 # -------------------------------------------------------------------------------------------------------------- words

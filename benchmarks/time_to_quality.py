@@ -73,9 +73,8 @@ class Watch(Silent):
     def update(self, record: dict[str, Any]) -> None:
         if record["kind"] in ("step", "stop"):
             spent, last = time.perf_counter() - self.begun, record["kind"] == "stop"
-            self.album.look(
-                spent, record["samples"], lambda: partial(sampling.sample, copy.deepcopy(self.trainer.sampler)), last
-            )
+            sampler = self.trainer.looks.sampler
+            self.album.look(spent, record["samples"], lambda: partial(sampling.sample, copy.deepcopy(sampler)), last)
 
 
 def train_quick(source: Source, seed: int, marks: list[float], seconds: float) -> list[tuple[float, int, Made]]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
+import autopilot
+import autopilot_cells
+import autopilot_page
 import pytest
 import torch
 
@@ -13,22 +12,9 @@ from gannet.core.errors import DataError, UsageError
 from gannet.core.overrides import amend, resolve
 from gannet.core.registry import CONTROLLERS, SOURCES
 
-SCRIPT = Path(__file__).parent.parent / "benchmarks" / "autopilot.py"
-
-
-def load():
-    spec = importlib.util.spec_from_file_location("benchmark_of_the_autopilot", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where pydantic looks annotations up
-    spec.loader.exec_module(module)
-    return module
-
-
-bench = load()
-
 
 def cell(method: str = "auto", data: str = "digits", seed: int = 0, without: str = "", minutes: float = 2):
-    return bench.Cell(data=data, method=method, seed=seed, minutes=minutes, without=without)
+    return autopilot_cells.Cell(data=data, method=method, seed=seed, minutes=minutes, without=without)
 
 
 def result(last: float = 10.0, **changed):
@@ -44,18 +30,20 @@ def result(last: float = 10.0, **changed):
         "plan": ["width 32"],
         "moves": [],
     }
-    return bench.Result(**{**facts, **changed})
+    return autopilot_cells.Result(**{**facts, **changed})
 
 
 def move(controller: str, factor: float = 2.0):
-    return bench.Move(samples=10, controller=controller, actuator="penalty", factor=factor, text="P(real > fake) 0.99")
+    return autopilot_cells.Move(
+        samples=10, controller=controller, actuator="penalty", factor=factor, text="P(real > fake) 0.99"
+    )
 
 
 def record(of, last: float = 10.0, outcome: str = "finished", key=None, **changed):
-    key = key or bench.Key(experiment="e", controllers={}, protocol="p", gannet="0")
+    key = key or autopilot_cells.Key(experiment="e", controllers={}, protocol="p", gannet="0")
     found = result(last, **changed) if outcome == "finished" else None
     words = "" if found else "why"
-    return bench.Record(cell=of, key=key, outcome=outcome, words=words, result=found)
+    return autopilot_cells.Record(cell=of, key=key, outcome=outcome, words=words, result=found)
 
 
 # ---------------------------------------------------------------------------------------------------------- healthy
@@ -119,18 +107,18 @@ def test_copies_of_training_rows_are_seen_whatever_their_number():
     torch.manual_seed(0)
     train, test, new = torch.randn(1500, 3), torch.randn(300, 3), torch.randn(2000, 3)
     judge = Known(train, test)
-    assert bench.nearness(judge, train[torch.arange(2000) % 1500]) == 0
+    assert autopilot.nearness(judge, train[torch.arange(2000) % 1500]) == 0
     noise = 0.03 * torch.randn(2000, 3)
-    assert bench.nearness(judge, train[torch.arange(2000) % 1500] + noise) < 0.5
-    assert 0.85 < bench.nearness(judge, new) < 1.15
-    assert bench.nearness(judge, test[torch.arange(2000) % 300]) > 100  # of held-out rows: far from learnt by heart
+    assert autopilot.nearness(judge, train[torch.arange(2000) % 1500] + noise) < 0.5
+    assert 0.85 < autopilot.nearness(judge, new) < 1.15
+    assert autopilot.nearness(judge, test[torch.arange(2000) % 300]) > 100  # of held-out rows: far from learnt by heart
 
 
 # ---------------------------------------------------------------------------------------------------------- the plan
 
 
 def test_every_kind_of_data_comes_before_another_seed():
-    cells = bench.plan(["digits", "points"], ["auto", "quick"], [0, 1], 2, [])
+    cells = autopilot.plan(["digits", "points"], ["auto", "quick"], [0, 1], 2, [])
     assert [c.name for c in cells[:5]] == [
         "digits-auto-2min-seed0",
         "digits-quick-2min-seed0",
@@ -139,7 +127,7 @@ def test_every_kind_of_data_comes_before_another_seed():
         "digits-auto-2min-seed1",
     ]
     assert len(set(cells)) == 8
-    (off,) = bench.plan(["digits"], ["auto", "quick"], [0], 0.5, ["rollback"])
+    (off,) = autopilot.plan(["digits"], ["auto", "quick"], [0], 0.5, ["rollback"])
     assert off.name == "digits-auto-without-rollback-0.5min-seed0"
 
 
@@ -153,47 +141,47 @@ def test_every_kind_of_data_comes_before_another_seed():
 )
 def test_unknown_names_are_refused(wrong, said):
     with pytest.raises(UsageError, match=said):
-        bench.plan(*wrong)
+        autopilot.plan(*wrong)
 
 
-@pytest.mark.parametrize("data", bench.DATA)
+@pytest.mark.parametrize("data", autopilot_cells.DATA)
 def test_every_kind_of_data_has_every_method(data):
-    for method in bench.METHODS:
-        preset, words = bench.asked(cell(method, data))
-        assert resolve(preset, words).experiment.data.name == bench.DATA[data].partition("(")[0]
+    for method in autopilot_cells.METHODS:
+        preset, words = autopilot.asked(cell(method, data))
+        assert resolve(preset, words).experiment.data.name == autopilot_cells.DATA[data].partition("(")[0]
 
 
 def test_points_are_played_by_networks_of_points():
     for method in ("quick", "dcgan"):
-        preset, words = bench.asked(cell(method, "points"))
+        preset, words = autopilot.asked(cell(method, "points"))
         assert resolve(preset, words).experiment.generator.name == "mlp"
 
 
 def test_only_what_is_new_failed_or_stale_is_due():
     cells = [cell("quick", "digits", seed) for seed in range(4)]
-    now = bench.key(cells[0])
+    now = autopilot.key(cells[0])
     records = [
         record(cells[0], key=now),
         record(cells[1], key=now.model_copy(update={"gannet": "0.0.0"})),
         record(cells[2], key=now, outcome="failed"),
     ]
-    assert bench.due(cells, records) == cells[1:]
-    assert bench.due(cells[:1], [record(cells[0], key=now, outcome="diverged")]) == []
+    assert autopilot.due(cells, records) == cells[1:]
+    assert autopilot.due(cells[:1], [record(cells[0], key=now, outcome="diverged")]) == []
 
 
 def test_a_cell_is_stale_when_what_a_controller_does_by_default_has_changed():
     of = cell("auto")
-    now = bench.key(of)
+    now = autopilot.key(of)
     assert now.controllers["steer-penalty"]["loosen"] == 0.65
     options = now.controllers["steer-penalty"] | {"loosen": 0.5}
     before = now.model_copy(update={"controllers": now.controllers | {"steer-penalty": options}})
-    assert bench.due([of], [record(of, key=now)]) == []
-    assert bench.due([of], [record(of, key=before)]) == [of]
+    assert autopilot.due([of], [record(of, key=now)]) == []
+    assert autopilot.due([of], [record(of, key=before)]) == [of]
 
 
 def test_cells_are_written_as_they_come_and_a_budget_ends_it(tmp_path):
     cells, told = [cell(seed=seed) for seed in range(3)], []
-    bench.run(cells, tmp_path / "cells", 1, record, told.append)
+    autopilot.run(cells, tmp_path / "cells", 1, record, told.append)
     assert told == ["1 minutes are spent; 3 of 3 cells are left"]
 
     def broken(of):
@@ -202,38 +190,38 @@ def test_cells_are_written_as_they_come_and_a_budget_ends_it(tmp_path):
         return record(of, last=4.0 + of.seed)
 
     with pytest.raises(KeyboardInterrupt):
-        bench.run(cells, tmp_path / "cells", None, broken, told.append)
-    assert [r.cell for r in bench.read_all(tmp_path / "cells")] == cells[:2]
+        autopilot.run(cells, tmp_path / "cells", None, broken, told.append)
+    assert [r.cell for r in autopilot_cells.read_all(tmp_path / "cells")] == cells[:2]
     assert told[-1] == "2/3 digits-auto-2min-seed1: healthy; last 5, best 5"
 
 
 def test_a_damaged_cell_is_named(tmp_path):
-    bench.run([cell()], tmp_path, None, record, lambda line: None)
+    autopilot.run([cell()], tmp_path, None, record, lambda line: None)
     path = tmp_path / f"{cell().name}.json"
     path.rename(tmp_path / "other.json")
     with pytest.raises(DataError, match=r"other\.json is no cell: it holds the cell digits-auto"):
-        bench.read_all(tmp_path)
+        autopilot_cells.read_all(tmp_path)
     (tmp_path / "other.json").write_text("{")
     with pytest.raises(DataError, match="Remove the file"):
-        bench.read_all(tmp_path)
+        autopilot_cells.read_all(tmp_path)
 
 
 def test_a_controller_that_is_switched_off_never_moves():
     words = {"controllers": "[rollback, steer-penalty, steer-augmentation(start=0.4)]", "augment": "diffaugment"}
     planned = amend(resolve("auto", {"data": "digits"}), words, "auto-pilot")
-    off = bench.switched_off(planned, "steer-penalty", 1.5)
+    off = autopilot.switched_off(planned, "steer-penalty", 1.5)
     assert list(off.experiment.controllers) == ["rollback", "steer-augmentation"]
     assert off.experiment.stop.minutes == 1.5
     assert list(planned.experiment.controllers) == ["rollback", "steer-penalty", "steer-augmentation"]
     # Without its controller, augmentation would stand at 1 and not where the plan starts it.
-    kept = bench.switched_off(planned, "steer-augmentation", 1.5).experiment.controllers
+    kept = autopilot.switched_off(planned, "steer-augmentation", 1.5).experiment.controllers
     controller = CONTROLLERS.build(kept["steer-augmentation"])
     assert controller.start == 0.4
     for signal in (0.0, 0.5, 1.0):
         lines = [{"samples": 100.0 * i, "p_train_above_heldout": signal} for i in range(32)]
         assert controller.decide(lines, 0.4) is None
-    with pytest.raises(bench.Absent, match="has no steer-rate"):
-        bench.switched_off(planned, "steer-rate", 1.5)
+    with pytest.raises(autopilot.Absent, match="has no steer-rate"):
+        autopilot.switched_off(planned, "steer-rate", 1.5)
 
 
 # ----------------------------------------------------------------------------------------------------------- tables
@@ -278,7 +266,7 @@ def records():
 
 
 def test_the_tables():
-    assert bench.tables(records()) == GOLDEN
+    assert autopilot_page.tables(records()) == GOLDEN
 
 
 @pytest.mark.parametrize(
@@ -296,49 +284,49 @@ def test_the_tables():
 )
 def test_keeping_up_with_the_better_fixed_preset(mine, fixed, met):
     results = {"auto": [result(x) for x in mine], **{m: [result(x) for x in xs] for m, xs in fixed.items()}}
-    assert bench.keeps_up(results) == met
+    assert autopilot_page.keeps_up(results) == met
 
 
 def test_keeping_up_where_higher_is_better():
     def found(last):
         return [result(last, better="higher")]
 
-    assert bench.keeps_up({"auto": found(0.91), "quick": found(1.0), "dcgan": found(0.2)}) == "MET"
-    assert bench.keeps_up({"auto": found(0.89), "quick": found(1.0), "dcgan": found(0.2)}) == "MISSED"
+    assert autopilot_page.keeps_up({"auto": found(0.91), "quick": found(1.0), "dcgan": found(0.2)}) == "MET"
+    assert autopilot_page.keeps_up({"auto": found(0.89), "quick": found(1.0), "dcgan": found(0.2)}) == "MISSED"
 
 
 def test_tables_of_nothing_are_empty():
-    assert bench.tables([]) == ""
-    assert "steer-penalty" not in bench.tables([record(cell("quick"))])
+    assert autopilot_page.tables([]) == ""
+    assert "steer-penalty" not in autopilot_page.tables([record(cell("quick"))])
 
 
 def test_a_page_keeps_its_own_words(tmp_path):
     page = tmp_path / "autopilot.md"
     with pytest.raises(UsageError, match="has no place for the tables"):
-        bench.write_page(page, records())
-    page.write_text(f"# Auto-pilot\n\nbefore\n\n{bench.BEGIN}\nold\n{bench.END}\n\nafter\n")
+        autopilot_page.write_page(page, records())
+    page.write_text(f"# Auto-pilot\n\nbefore\n\n{autopilot_page.BEGIN}\nold\n{autopilot_page.END}\n\nafter\n")
     for _ in range(2):
-        bench.write_page(page, records())
+        autopilot_page.write_page(page, records())
     text = page.read_text()
-    assert text.startswith("# Auto-pilot\n\nbefore\n\n" + bench.BEGIN)
-    assert text.endswith(bench.END + "\n\nafter\n")
+    assert text.startswith("# Auto-pilot\n\nbefore\n\n" + autopilot_page.BEGIN)
+    assert text.endswith(autopilot_page.END + "\n\nafter\n")
     assert text.count("### 2 minutes") == 1
     assert "old" not in text
 
 
 def test_words(tmp_path, capsys):
-    bench.run([cell(seed=seed) for seed in (0, 1)], tmp_path / "cells", None, record, lambda line: None)
+    autopilot.run([cell(seed=seed) for seed in (0, 1)], tmp_path / "cells", None, record, lambda line: None)
     page = tmp_path / "page.md"
-    page.write_text(f"{bench.BEGIN}\n{bench.END}")
-    bench.main(["--cells", str(tmp_path / "cells"), "--page", str(page)])
+    page.write_text(f"{autopilot_page.BEGIN}\n{autopilot_page.END}")
+    autopilot.main(["--cells", str(tmp_path / "cells"), "--page", str(page)])
     assert "| auto | 2 of 2 | 100 % | nothing |" in page.read_text()
-    bench.main(["--cells", str(tmp_path / "cells"), "--seeds", "", "--data", "digits"])
+    autopilot.main(["--cells", str(tmp_path / "cells"), "--seeds", "", "--data", "digits"])
     assert capsys.readouterr().out.startswith("0 cells are to be measured")
 
 
 def test_the_judge_reads_every_kind_of_points_and_digits():
     for name in ("digits", "points"):
-        judge = bench._judge(SOURCES.build(bench.DATA[name]))
+        judge = autopilot._judge(SOURCES.build(autopilot_cells.DATA[name]))
         assert judge.better == "lower"
         rows = judge.source.split("test").take(torch.arange(judge.n))["x"].float()
-        assert 0.7 < bench.nearness(judge, rows) < 50
+        assert 0.7 < autopilot.nearness(judge, rows) < 50

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import math
 import signal
 import subprocess
@@ -11,9 +10,14 @@ import sys
 import time
 from pathlib import Path
 
+import modes
+import modes_cells
+import modes_judging
+import modes_page
 import numpy as np
 import pytest
 import torch
+from modes_methods import BENCHES, ON_POINTS
 
 from gannet.core.errors import DataError, DivergedError, UsageError
 from gannet.core.overrides import resolve
@@ -22,29 +26,18 @@ from gannet.data.array import ArraySource
 from gannet.engine.assembly import assemble
 
 SCRIPT = Path(__file__).parent.parent / "benchmarks" / "modes.py"
-
-
-def load():
-    spec = importlib.util.spec_from_file_location("benchmark_of_modes", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where pydantic and dataclasses look annotations up
-    spec.loader.exec_module(module)
-    return module
-
-
-modes = load()
 RING = np.array([[math.cos(k * math.pi / 4), math.sin(k * math.pi / 4)] for k in range(8)])
 OURS = ("points", "quick", "auto")
-METHODS = [(data, method) for data, bench in modes.BENCHES.items() for method in bench.methods]
+METHODS = [(data, method) for data, bench in BENCHES.items() for method in bench.methods]
 
 
 def cell(method: str = "gan", seed: int = 0, data: str = "ring-8", budget: str = "20000-steps"):
-    return modes.Cell(data=data, method=method, budget=budget, seed=seed)
+    return modes_cells.Cell(data=data, method=method, budget=budget, seed=seed)
 
 
 def record(of, found: float = 8, outcome: str = "finished", words: str = "", **changed):
     """A measured cell that found so many modes; `changed` are parts of its key."""
-    result = modes.Result(
+    result = modes_cells.Result(
         weights="raw",
         scores={"modes": found, "high_quality": found / 10, "reverse_kl": 1 / found},
         floor={"modes": 8, "high_quality": 0.989, "reverse_kl": 0.002},
@@ -53,9 +46,9 @@ def record(of, found: float = 8, outcome: str = "finished", words: str = "", **c
         parameters={"generator": 10, "discriminator": 5},
         points=[(0.5, -0.25)] * 20 if of.seed == 0 else [],
     )
-    key = modes.key(of).model_copy(update=changed)
+    key = modes_cells.key(of).model_copy(update=changed)
     result = result if outcome == "finished" else None
-    return modes.Record(cell=of, key=key, machine="a machine", outcome=outcome, words=words, result=result)
+    return modes_cells.Record(cell=of, key=key, machine="a machine", outcome=outcome, words=words, result=result)
 
 
 def put(folder: Path, *records) -> None:
@@ -68,7 +61,7 @@ def put(folder: Path, *records) -> None:
 
 
 def test_ring_and_grid_are_those_of_the_papers():
-    ring, grid = (SOURCES.build(modes.BENCHES[name].source) for name in ("ring-8", "grid-25"))
+    ring, grid = (SOURCES.build(BENCHES[name].source) for name in ("ring-8", "grid-25"))
     assert (ring.sigma, grid.sigma) == (0.01, 0.05)
     np.testing.assert_allclose(np.hypot(*ring.centres.T), 1)
     np.testing.assert_allclose(ring.centres, RING, atol=1e-15)
@@ -78,7 +71,7 @@ def test_ring_and_grid_are_those_of_the_papers():
 
 def test_samples_and_steps_are_those_of_the_papers():
     """400 epochs of 100,000 points in batches of 100; 50 of 128,000 images in batches of 64; 500,000 steps."""
-    asked = {name: (bench.modes, bench.samples, bench.papers) for name, bench in modes.BENCHES.items()}
+    asked = {name: (bench.modes, bench.samples, bench.papers) for name, bench in BENCHES.items()}
     assert asked["ring-8"] == (8, 2500, 400_000)
     assert asked["grid-25"] == (25, 2500, 400_000)
     assert asked["stacked-mnist"] == (1000, 26_000, 100_000)
@@ -87,10 +80,10 @@ def test_samples_and_steps_are_those_of_the_papers():
 
 @pytest.mark.parametrize(("data", "method"), METHODS)
 def test_a_method_is_an_experiment_that_assembles(data, method):
-    preset, overrides = modes.recipe(cell(method, data=data, seed=3))
+    preset, overrides = modes_cells.recipe(cell(method, data=data, seed=3))
     # The digits themselves are not needed for this.
     noise = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
-    images = None if modes.BENCHES[data].plane else ArraySource.from_arrays(noise)
+    images = None if BENCHES[data].plane else ArraySource.from_arrays(noise)
     experiment = resolve(preset, {**overrides, "device": "meta"}).experiment
     assert experiment.seed == 3
     assert experiment.stop.samples == 20_000 * experiment.batch
@@ -102,7 +95,7 @@ def test_a_method_is_an_experiment_that_assembles(data, method):
 @pytest.mark.parametrize(("data", "method"), [pair for pair in METHODS if pair[1] not in OURS])
 def test_a_method_of_the_papers_has_their_batches_and_raw_weights(data, method):
     """A batch is so many packs, and every discriminator of the papers judges as many of them."""
-    experiment = resolve(*modes.recipe(cell(method, data=data))).experiment
+    experiment = resolve(*modes_cells.recipe(cell(method, data=data))).experiment
     pack = experiment.task.args.get("pack", 1)
     packs = {"ring-8": 100, "grid-25": 100, "stacked-mnist": 64}.get(data, 128)
     assert experiment.batch == pack * packs
@@ -113,20 +106,20 @@ def test_a_method_of_the_papers_has_their_batches_and_raw_weights(data, method):
 @pytest.mark.parametrize(("data", "share"), [("stacked-mnist-quarter", 4), ("stacked-mnist-half", 2)])
 def test_a_small_discriminator_has_a_share_of_the_papers_channels(data, share):
     """Metz et al. 2017, appendix: 8, 16 and 32 channels times a quarter or a half, beside 64, 32 and 16 here."""
-    for method in modes.BENCHES[data].methods:
-        experiment = resolve(*modes.recipe(cell(method, data=data))).experiment
+    for method in BENCHES[data].methods:
+        experiment = resolve(*modes_cells.recipe(cell(method, data=data))).experiment
         assert experiment.discriminator.args["width"] * share == 8
         assert experiment.generator.args["width"] == 16
 
 
 def test_minutes_are_an_end_of_their_own():
-    preset, overrides = modes.recipe(cell("quick", data="stacked-mnist", budget="0.5-minutes"))
+    preset, overrides = modes_cells.recipe(cell("quick", data="stacked-mnist", budget="0.5-minutes"))
     stop = resolve(preset, overrides).experiment.stop
     assert (stop.minutes, stop.samples) == (0.5, None)
 
 
 def test_what_is_published_belongs_to_a_method():
-    for bench in modes.BENCHES.values():
+    for bench in BENCHES.values():
         assert set(bench.published) <= set(bench.methods)
         assert {len(row) for row in bench.published.values()} == {len(bench.scores)}
 
@@ -184,25 +177,31 @@ def test_a_cell_of_another_key_is_due_again(tmp_path, part):
     assert modes.due([cell(), cell("points")], tmp_path) == [cell()]
 
 
-def changed(data: str, **parts):
-    return {**modes.BENCHES, data: dataclasses.replace(modes.BENCHES[data], **parts)}
+@pytest.fixture
+def change(monkeypatch):
+    """Changes parts of a distribution for one test, in the table that every module of the benchmark reads."""
+
+    def changed(data: str, **parts) -> None:
+        monkeypatch.setitem(BENCHES, data, dataclasses.replace(BENCHES[data], **parts))
+
+    return changed
 
 
-def test_another_recipe_or_protocol_makes_its_cells_stale(tmp_path, monkeypatch):
+def test_another_recipe_or_protocol_makes_its_cells_stale(tmp_path, change):
     cells = [cell(), cell("points")]
     put(tmp_path, *map(record, cells))
-    preset, overrides = modes.ON_POINTS["gan"]
-    other = {**modes.ON_POINTS, "gan": (preset, {**overrides, "batch": 101})}
-    monkeypatch.setattr(modes, "BENCHES", changed("ring-8", methods=other))
+    preset, overrides = ON_POINTS["gan"]
+    other = {**ON_POINTS, "gan": (preset, {**overrides, "batch": 101})}
+    change("ring-8", methods=other)
     assert modes.due(cells, tmp_path) == [cell()]
-    monkeypatch.setattr(modes, "BENCHES", changed("ring-8", samples=2501))
+    change("ring-8", samples=2501)
     assert modes.due(cells, tmp_path) == cells
 
 
 def test_the_seed_and_the_end_are_no_part_of_the_key():
-    assert modes.key(cell(seed=0)) == modes.key(cell(seed=7)) == modes.key(cell(budget="5-steps"))
-    assert modes.key(cell()) != modes.key(cell("points"))
-    assert modes.key(cell()) != modes.key(cell(data="grid-25"))
+    assert modes_cells.key(cell(seed=0)) == modes_cells.key(cell(seed=7)) == modes_cells.key(cell(budget="5-steps"))
+    assert modes_cells.key(cell()) != modes_cells.key(cell("points"))
+    assert modes_cells.key(cell()) != modes_cells.key(cell(data="grid-25"))
 
 
 @pytest.mark.parametrize(
@@ -227,9 +226,9 @@ def test_a_damaged_cell_is_named(tmp_path, damage, said):
     assert said in str(caught.value)
 
 
-def test_a_cell_of_a_method_that_is_gone_is_named(tmp_path, monkeypatch):
+def test_a_cell_of_a_method_that_is_gone_is_named(tmp_path, change):
     put(tmp_path, record(cell()))
-    monkeypatch.setattr(modes, "BENCHES", changed("ring-8", methods={"points": modes.ON_POINTS["points"]}))
+    change("ring-8", methods={"points": ON_POINTS["points"]})
     with pytest.raises(DataError, match=r"ring-8-gan-20000-steps-seed0\.json .* unknown method on ring-8 'gan'"):
         modes.due([cell()], tmp_path)
 
@@ -269,12 +268,12 @@ def test_a_mode_is_found_within_three_sigma():
 
 def test_a_measured_cell_says_what_it_is():
     found = modes.measure(cell(), Path(), made(around(RING), "ema"))
-    assert (found.outcome, found.words, found.key) == ("finished", "", modes.key(cell()))
+    assert (found.outcome, found.words, found.key) == ("finished", "", modes_cells.key(cell()))
     assert (found.result.weights, found.result.samples, found.result.seconds) == ("ema", 1234, 5.7)
     assert found.result.floor["modes"] == 8
     assert found.result.floor["high_quality"] == pytest.approx(1 - math.exp(-4.5), abs=0.006)
     assert 0 < found.result.floor["reverse_kl"] < 0.01
-    assert len(found.result.points) == modes.DRAWN
+    assert len(found.result.points) == modes_cells.DRAWN
     assert found.result.points[1] == (0.7071, 0.7071)
     assert "σ=0.01" in found.key.protocol
     assert modes.measure(cell(seed=1), Path(), made(around(RING))).result.points == []
@@ -305,13 +304,13 @@ def test_a_training_that_was_stopped_is_no_cell(tmp_path, monkeypatch):
         modes.measure(cell(), tmp_path)
 
 
-def test_stacked_digits_are_counted_by_the_classifier(shared_data, monkeypatch):
+def test_stacked_digits_are_counted_by_the_classifier(shared_data, change):
     shared_data("mnist")
-    monkeypatch.setattr(modes, "BENCHES", changed("stacked-mnist", source="stacked-mnist(count=8000)", samples=300))
-    modes.source_of.cache_clear()
-    modes.labels.cache_clear()
+    change("stacked-mnist", source="stacked-mnist(count=8000)", samples=300)
+    modes_judging.source_of.cache_clear()
+    modes_judging.labels.cache_clear()
     rows = SOURCES.build("stacked-mnist").split("train").take(torch.arange(10))
-    real = modes.reals("stacked-mnist")
+    real = modes_judging.reals("stacked-mnist")
     of = cell("quick", data="stacked-mnist", budget="1-minutes")
     found = modes.measure(of, Path(), made(lambda count, start: rows["x"][torch.arange(start, start + count) % 10]))
     assert found.result.scores["modes"] == len(rows["y"].unique()) == 10
@@ -319,12 +318,12 @@ def test_stacked_digits_are_counted_by_the_classifier(shared_data, monkeypatch):
     assert found.result.floor["modes"] > 230  # 1000 (1 − e^(−.3)) = 259 of 300 samples
     assert found.result.floor["kl"] == pytest.approx(math.log(1000 / 259), abs=0.3)
     assert not torch.equal(real(10, 0), rows["x"]), "the floor is not taken of the reference's own rows"
-    assert modes.labels("stacked-mnist").sum() == 8000
+    assert modes_judging.labels("stacked-mnist").sum() == 8000
     broken = modes.measure(of, Path(), made(lambda count, start: torch.full((count, 3, 28, 28), torch.nan)))
     assert (broken.outcome, broken.result) == ("diverged", None)
     assert found.result.points == []
-    modes.source_of.cache_clear()
-    modes.labels.cache_clear()
+    modes_judging.source_of.cache_clear()
+    modes_judging.labels.cache_clear()
 
 
 # ----------------------------------------------------------------------------------------------------------- processes
@@ -450,7 +449,7 @@ def folder(tmp_path) -> Path:
 def page(tmp_path) -> Path:
     path = tmp_path / "docs" / "collapse.md"
     path.parent.mkdir()
-    path.write_text(f"# Before\n\n{modes.BEGIN}\nold\n{modes.END}\n\nAfter\n")
+    path.write_text(f"# Before\n\n{modes_page.BEGIN}\nold\n{modes_page.END}\n\nAfter\n")
     return path
 
 
@@ -458,11 +457,11 @@ ASKED = [*[cell(seed=s) for s in range(3)], *[cell("pacgan2", s) for s in range(
 
 
 def test_the_table_says_what_was_measured_and_what_was_not(folder):
-    (table,) = modes.tables(ASKED, folder)
+    (table,) = modes_page.tables(ASKED, folder)
     assert table.title == "ring-8, 20000 steps"
-    assert table.said == f"Protocol: {modes.protocol('ring-8')}. On a machine."
-    assert GOLDEN in modes.as_markdown(table)
-    text = modes.as_text(table)
+    assert table.said == f"Protocol: {modes_judging.protocol('ring-8')}. On a machine."
+    assert GOLDEN in modes_page.as_markdown(table)
+    text = modes_page.as_text(table)
     assert "gan           6.0 ± 2.8 (worst 4.0)  6.3        60.0 ± 28.3 (worst 40.0)" in text
     assert len({line.index("published") for line in text.splitlines() if "published" in line}) == 1
 
@@ -470,48 +469,48 @@ def test_the_table_says_what_was_measured_and_what_was_not(folder):
 def test_every_distribution_and_budget_has_a_table_of_its_own(folder):
     put(folder, record(cell(budget="400000-steps")))
     asked = [cell("dcgan", data="stacked-mnist", budget="30-minutes"), cell(), cell(budget="400000-steps")]
-    titles = [table.title for table in modes.tables(asked, folder)]
+    titles = [table.title for table in modes_page.tables(asked, folder)]
     assert titles == ["ring-8, 20000 steps", "ring-8, 400000 steps", "stacked-mnist, 30 minutes"]
-    assert modes.tables(asked, folder)[2].rows[1:] == [
+    assert modes_page.tables(asked, folder)[2].rows[1:] == [
         ["dcgan", "", "78.9 to 99", "", "3.40 to 4.50", "", "", "not run"]
     ]
 
 
 def test_the_page_keeps_what_is_around_the_tables(folder, page):
     put(folder, record(cell(budget="7-steps")))
-    modes.write_page(ASKED, folder, page)
+    modes_page.write_page(ASKED, folder, page)
     text = page.read_text()
-    assert text.startswith(f"# Before\n\n{modes.BEGIN}\n\n### ring-8, 20000 steps\n")
-    assert text.endswith(f"{modes.END}\n\nAfter\n")
+    assert text.startswith(f"# Before\n\n{modes_page.BEGIN}\n\n### ring-8, 20000 steps\n")
+    assert text.endswith(f"{modes_page.END}\n\nAfter\n")
     assert "old" not in text
     assert GOLDEN in text
     assert "### ring-8, 7 steps" in text, "a cell that is there is shown, whatever was asked for"
-    assert f"]({modes.PICTURE})" in text
-    assert (page.parent / modes.PICTURE).stat().st_size > 5000
-    modes.write_page(ASKED, folder, page)
+    assert f"]({modes_page.PICTURE})" in text
+    assert (page.parent / modes_page.PICTURE).stat().st_size > 5000
+    modes_page.write_page(ASKED, folder, page)
     assert page.read_text() == text
 
 
 def test_a_page_of_nothing_has_no_picture(page, tmp_path):
-    modes.write_page([cell()], tmp_path / "nothing", page)
+    modes_page.write_page([cell()], tmp_path / "nothing", page)
     assert "| gan |  | 6.3 |  | 98.2 |  | 0.45 |  |  | not run |" in page.read_text()
     assert "![" not in page.read_text()
-    assert not (page.parent / modes.PICTURE).exists()
+    assert not (page.parent / modes_page.PICTURE).exists()
 
 
-@pytest.mark.parametrize("text", ["nothing", modes.BEGIN, f"{modes.END}\n{modes.BEGIN}"])
+@pytest.mark.parametrize("text", ["nothing", modes_page.BEGIN, f"{modes_page.END}\n{modes_page.BEGIN}"])
 def test_a_page_without_its_markers_is_left_alone(folder, page, text):
     page.write_text(text)
     with pytest.raises(UsageError, match="lacks the lines"):
-        modes.write_page(ASKED, folder, page)
+        modes_page.write_page(ASKED, folder, page)
     assert page.read_text() == text
 
 
 def test_the_shipped_page_has_its_markers_and_says_how_it_is_made():
     text = modes.PAGE.read_text()
-    assert text.index(modes.BEGIN) < text.index(modes.END)
+    assert text.index(modes_page.BEGIN) < text.index(modes_page.END)
     assert "python benchmarks/modes.py --page" in text
-    for data in modes.BENCHES:
+    for data in BENCHES:
         assert data in text
 
 
@@ -541,7 +540,7 @@ def test_a_real_cell_of_a_few_steps(tmp_path):
     python, script, *words = modes.one(of, tmp_path / "cells", tmp_path)
     assert (python, Path(script)) == (sys.executable, SCRIPT)
     assert modes.main(words) == 0
-    found = modes.read(tmp_path / "cells" / "ring-8-points-3-steps-seed0.json")
+    found = modes_cells.read(tmp_path / "cells" / "ring-8-points-3-steps-seed0.json")
     assert (found.outcome, found.cell) == ("finished", of)
     assert (found.result.samples, found.result.weights) == (3 * 256, "ema")
     assert found.result.parameters.keys() == {"generator", "discriminator"}

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from gannet.core import world
 from gannet.core.errors import DivergedError, ResourceError
 from gannet.core.parts import Decision
-from gannet.core.random import Draw, installed
 from gannet.core.schedule import in_samples
-from gannet.core.types import Clock, Inputs, Task
+from gannet.core.types import Clock
 from gannet.engine import checkpoint, distributed, pictures, plots, state
 from gannet.engine.assembly import Game
 from gannet.engine.budget import SCORING, Budget
@@ -26,9 +23,9 @@ from gannet.engine.compiling import compile_networks
 from gannet.engine.console import Mute, Silent
 from gannet.engine.distributed import average_buffers
 from gannet.engine.ema import Ema
-from gannet.engine.feed import Feed
-from gannet.engine.health import COLLAPSED, Health, p_above, spread
+from gannet.engine.health import COLLAPSED, Health, spread
 from gannet.engine.loggers import Logger, Loggers
+from gannet.engine.looks import Looks
 from gannet.engine.memory import keep_freed_memory, passing
 from gannet.engine.profiling import Profiler
 from gannet.engine.run import Run
@@ -37,7 +34,6 @@ from gannet.engine.turn import NonFinite, Report, Table
 
 ROLLBACKS = 2
 UNKNOWN = 10**15  # a total not yet measured: every schedule stands at its beginning
-PREVIEW = 64
 RING = 4
 REDRAW = 15.0  # seconds between drawings of progress.png, which take most of a second
 
@@ -88,9 +84,7 @@ class Trainer:
         self.console = Mute() if world.rank() else console if console is not None else Silent()
         self.table = Table(game)
         self.ema = Ema(game.averaged(), self.experiment.ema.halflife, self.experiment.ema.ramp)
-        self.sampler = averaged_task(game.task, self.ema)
-        self.heldout = Feed(game.source, "test", self.experiment.seed, game.device, game.dtype, False)
-        self.conditional = any(role.data.classes for role in game.task.roles.values())
+        self.looks = Looks(game, self.ema)
         self.health = Health()
         stop = self.experiment.stop
         self.planned: int | None = stop.samples  # where this run ends; None until a time budget has been measured
@@ -295,6 +289,9 @@ class Trainer:
         if self.table.pilot.controllers and (move := self.table.pilot.read({**record, **self._now()}, share)):
             self._steer(*move)
 
+    def _heldout(self) -> dict[str, float]:
+        return self.looks.heldout(self.clock.step, self.table.feed if self.table.pilot.reads_gap else None)
+
     def _now(self) -> dict[str, Any]:
         return {"samples": self.clock.samples, "step": self.clock.step, "seconds": round(self.seconds, 3)}
 
@@ -332,55 +329,16 @@ class Trainer:
         self.clock = replace(self.clock, total=total)
         self.before = self.clock.samples
 
-    @torch.no_grad()
-    def _heldout(self) -> dict[str, float]:
-        """What rows that were never trained on say: P(D(real) > D(fake)), averaged over comparisons, and the task's own
-        measures; with a controller that asks for it, P(D(trained) > D(held out)) too."""
-        game, found = self.game, {}
-        rows = min(64, len(self.heldout.data))
-        # A controller must not look at the same few rows for ever.
-        start = self.clock.step * rows if self.table.pilot.reads_gap else 0
-        positions = range(start, start + rows)
-        draw = Draw(self.experiment.seed, "heldout", self.clock.step, positions, game.device, game.dtype)
-        batch = self.heldout.take("heldout", positions)
-        buffers = {b: b.clone() for module in game.networks.values() for b in module.buffers()}
-        with installed(draw.child("layers")):
-            comparisons = game.task.comparisons(batch, game.task.generate(batch, draw)) if game.discriminators else []
-            held = [self._judged(c.discriminator, c.real) for c in comparisons]
-            fakes = [self._judged(c.discriminator, c.fake) for c in comparisons]
-            if comparisons:
-                pairs = [p_above(real, fake) for real, fake in zip(held, fakes, strict=True)]
-                found["p_real_above_fake/heldout"] = sum(pairs) / len(pairs)
-            if comparisons and self.table.pilot.reads_gap:
-                known = self.table.feed.take("gap", positions)
-                trained = game.task.comparisons(known, game.task.generate(known, draw))
-                pairs = [
-                    p_above(self._judged(c.discriminator, c.real), real) for c, real in zip(trained, held, strict=True)
-                ]
-                found["p_train_above_heldout"] = sum(pairs) / len(pairs)
-            found |= {f"heldout/{k}": float(v) for k, v in game.task.measure(batch, draw.child("measure")).items()}
-        for buffer, value in buffers.items():  # looking must not move batch norm's statistics
-            buffer.copy_(value)
-        return found
-
-    def _judged(self, role: str, inputs: Inputs) -> Tensor:
-        return self.game.networks[role](inputs.x, inputs.y, inputs.given).per_sample()
-
-    @torch.no_grad()
     def _show(self) -> None:
         """The sample grid from fixed latents, with the averaged weights, beside held-out reals."""
         self.done["grid"] = self.clock.samples
         if not self.writes or self.run is None:
             return
-        count = min(PREVIEW if self.game.source.spec.kind == "image" else 1000, len(self.heldout.data))
-        positions = range(count)
-        batch = self.heldout.take("preview", positions)
-        draw = Draw(self.experiment.seed, "preview", 0, positions, self.game.device, self.game.dtype)
-        with passing(), installed(draw.child("layers")):
-            columns = self.sampler.preview(batch, draw, batch.get("y"))
         path = self.run.sample_path(self.clock.samples)
-        with passing(), self._optional("the sample grid"):
-            self.grid = pictures.grid([(n, x.float().cpu()) for n, x in columns], path)
+        with passing():
+            columns = self.looks.preview()
+            with self._optional("the sample grid"):
+                self.grid = pictures.grid(columns, path)
         self._record("sample", path=str(path.relative_to(self.run.path)))
         self.loggers.image(path, self.clock.samples)
         if time.monotonic() - self.drawn > REDRAW:
@@ -402,13 +360,8 @@ class Trainer:
 
     def generate(self, count: int, start: int) -> Tensor:
         """Samples number `start` … of the averaged generator, from latents that are the same at every evaluation."""
-        draw = Draw(self.experiment.seed, "evaluate", 0, range(start, start + count), self.game.device, self.game.dtype)
-        given = self.heldout.take("evaluate", range(start, start + count)).get("given")
         # The classes of the very rows they are compared with: drawn evenly, a rare class would count as an error.
-        labels = self.scorer.labels() if self.scorer and self.conditional else None
-        y = None if labels is None else labels[start : start + count].to(self.game.device)
-        with torch.no_grad(), installed(draw.child("layers")):
-            return self.sampler.sample(draw, y, given).float().cpu()
+        return self.looks.generate(count, start, self.scorer.labels() if self.scorer else None)
 
     def _score(self) -> bool:
         """Score the averaged weights; whether they are the best so far."""
@@ -559,11 +512,3 @@ def rehearse(game: Game) -> None:
     for _ in range(2):
         trainer._step(False)
     trainer._heldout()
-
-
-def averaged_task(task: Task, ema: Ema) -> Task:
-    """The task with the averaged networks, for sampling."""
-    sampler = copy.copy(task)
-    sampler._modules = dict(task._modules)
-    sampler._modules["networks"] = torch.nn.ModuleDict(ema.modules)
-    return sampler

@@ -89,7 +89,7 @@ class Look:
         if real is None:
             rows = self.source.split("train")
             real = rows.take(torch.arange(min(2_000, len(rows))))["x"].numpy()
-        flat = len(self.bounds) == 4 and not self.trainer.conditional
+        flat = len(self.bounds) == 4 and not self.trainer.looks.conditional
         generator = self.generate if flat and self._generator().latent == 2 else None
         found = overlays.densities(overlays.centres(self.bounds, CELLS), real, self.fakes.numpy(), generator)
         return {"optimal": _byte(found.optimal())}

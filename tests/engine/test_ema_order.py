@@ -16,6 +16,7 @@ from gannet.engine.feed import Feed
 from gannet.engine.health import Health, p_above, spread
 from gannet.engine.order import Order
 from gannet.engine.pool import Pool
+from gannet.networks.layers import spectral_norm
 
 CPU = torch.device("cpu")
 
@@ -57,14 +58,37 @@ def test_the_ramp_shortens_the_halflife_to_its_share_of_the_samples_seen():
 
 
 def test_without_a_halflife_it_is_an_exact_copy():
-    live = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    live = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), spectral_norm(nn.Linear(3, 3)))
     ema = Ema({"generator": live}, halflife=None, ramp=None)
     live(torch.randn(8, 3))
     with torch.no_grad():
         live[0].weight.mul_(1 / 3)
+    advance(live[2])
     ema.update(8, 8)
     for name, value in live.state_dict().items():
         assert torch.equal(ema.modules["generator"].state_dict()[name], value)
+
+
+def advance(layer: nn.Module) -> None:
+    layer.parametrizations.weight[0].advance()
+
+
+def test_spectral_norm_is_of_the_averaged_weights_however_fast_their_vectors_turn():
+    torch.manual_seed(0)
+    live = nn.Linear(32, 32, bias=False).double()
+    nn.init.orthogonal_(live.weight)  # all singular values are alike, so that u may turn to anywhere
+    spectral_norm(live)
+    ema = Ema({"generator": live}, halflife=200, ramp=None)
+    for step in range(200):
+        with torch.no_grad():
+            live.parametrizations.weight.original.add_(0.02 * torch.randn(32, 32, dtype=torch.float64))
+        advance(live)
+        ema.update(10, 10 * (step + 1))
+    averaged = ema.modules["generator"]
+    norm = averaged.parametrizations.weight[0]
+    assert float(norm.u.norm()) == pytest.approx(1)
+    assert float(norm.v.norm()) == pytest.approx(1)
+    assert float(torch.linalg.matrix_norm(averaged.weight, 2)) == pytest.approx(1, abs=0.1)
 
 
 def test_statistics_of_batch_norm_are_averaged_and_counters_copied():
