@@ -76,6 +76,11 @@ class _Row:
             (e.cell, e.record, e.record.result) for e in kept if e.record and e.record.result
         ]
 
+    @property
+    def waits(self) -> bool:
+        """Whether no seed of it has been tried: there is nothing to put into a row."""
+        return all(entry.state == "not run" for entry in self.entries)
+
     def order(self) -> tuple[bool, float, str]:
         """Best last distance first; what has none at the end."""
         if not self.shown:
@@ -126,7 +131,11 @@ def _table(data: str, seconds: int, rows: list[_Row], grids: str) -> str:
     said = [f"`{protocol.replace('`', '')}`" for protocol in protocols]
     lines = [f"## {data}, {seconds} seconds", ""]
     lines += [f"Protocol: {', '.join(said)}.", ""] if said else []
-    return "\n".join([*lines, HEAD, *(row.markdown(grids) for row in rows), ""])
+    begun = [row for row in rows if not row.waits]
+    lines += [HEAD, *(row.markdown(grids) for row in begun), ""] if begun else []
+    waiting = [row.preset for row in rows if row.waits]
+    lines += [f"Not run yet: {', '.join(waiting)}.", ""] if waiting else []
+    return "\n".join(lines)
 
 
 def _figure(values: list[float]) -> str:

@@ -217,8 +217,9 @@ Protocol: `fd[f@1,n=9|digits@2:test,seed=0]`.
 |---|---|---|---|---|---|---|---|---|---|---|
 | quick | 5.00 ± 1.41 | 4.00 ± 1.41 | 1.50 | 0.50 | 0.25 | 1,234 | 1,500 | none | 2 of 3; 1 not run | ![quick on digits, 60 s](g/digits-quick-60s-seed0.png) |
 | gan | 20.0 | 19.0 | 1.50 | 0.50 | 0.25 | 1,234 | 1,500 | collapse | stale | ![gan on digits, 60 s](g/digits-gan-60s-seed0.png) |
-| dcgan | | | | | | | | | not run | |
 | wgan | | | | | | | | | diverged; exit 5: a \\| b &lt;b&gt; \\`c\\` | |
+
+Not run yet: dcgan.
 
 Made by `gannet bench results`"""  # noqa: E501  a table's rows are lines
 

@@ -28,18 +28,22 @@ SIGNALS = (
 """What controllers may read of a log line; each is averaged over processes, so that all decide alike."""
 KEPT = 32
 """Lines that are remembered at most."""
+RETURNING = 1.1
+"""How many times higher a loss must be in the later lines than in the earlier ones to be on its way up."""
 ORDER = ("rollback", "penalty", "augmentation", "discriminator.lr")
 
 
 @CONTROLLERS.register("steer-penalty")
 class SteerPenalty(Controller):
-    """The penalty's weight, from how far the discriminator is ahead: P(D(real) > D(fake)).
+    """The penalty's weight, from how far the discriminator is ahead: its loss over the loss at equilibrium.
 
-    Above `high` on average over `patience` log lines the weight is doubled, beyond `runaway` multiplied by 8; below
-    `low` it is halved. The factor stays within `smallest` … `largest`, and after `loosen` of the run does not fall
-    below 1. A discriminator that tells every pair apart gives no useful gradient; one that tells none apart is
-    smothered, and samples stay blurred. Late in a run it may also tell none apart because the samples are good: letting
-    go then spoils them.
+    Below `ahead` on average over `patience` log lines the weight is doubled, below `runaway` multiplied by 8, but not
+    while the loss is on its way back up: a young generator is always behind, and most catch up by themselves. Nor is
+    P(D(real) > D(fake)) asked here, which is near 1 with any margin, however small, and so with a healthy gradient.
+    Where that share falls below `low`, though, the weight is halved: a discriminator that tells none apart may be
+    smothered. The factor stays within `smallest` … `largest`, and after `loosen` of the run does not fall below 1, for
+    late in a run good samples are not told apart either, and letting go spoils them. Objectives whose equilibrium is 0
+    (wasserstein) never raise it.
     """
 
     actuator = "penalty"
@@ -48,36 +52,48 @@ class SteerPenalty(Controller):
         self,
         *,
         low: float = 0.54,
-        high: float = 0.95,
-        runaway: float = 0.995,
-        patience: int = 4,
+        ahead: float = 0.1,
+        runaway: float = 0.03,
+        patience: int = 6,
         smallest: float = 0.05,
         largest: float = 10_000.0,
         loosen: float = 0.65,
     ):
-        if not 0.5 <= low < high <= runaway <= 1:
+        if not 0.5 <= low < 1:
             raise UsageError(
-                f"low={low:g}, high={high:g}, runaway={runaway:g}: they are shares of pairs that the discriminator "
-                "orders rightly, ½ ≤ low < high ≤ runaway ≤ 1, as in low=0.54, high=0.95, runaway=0.995."
+                f"low={low:g} is out of range. It is a share of pairs that the discriminator orders rightly: ½ (all "
+                "guessed) or more, below 1, as in 0.54."
+            )
+        if not 0 < runaway <= ahead < 1:
+            raise UsageError(
+                f"ahead={ahead:g}, runaway={runaway:g}: shares of the loss at equilibrium, 0 < runaway ≤ ahead < 1, as "
+                "0.1 and 0.03."
             )
         _check_range(smallest, largest)
         if not 0 <= loosen <= 1:
             raise UsageError(f"loosen={loosen:g} is out of range. It is a share of the run: 0 (never) … 1 (always).")
-        self.low, self.high, self.runaway, self.loosen = low, high, runaway, loosen
+        self.low, self.ahead, self.runaway, self.loosen = low, ahead, runaway, loosen
         self.patience, self.smallest, self.largest = _at_least_one(patience), smallest, largest
 
     def decide(self, lines: Lines, factor: float) -> Decision | None:
-        ahead = mean(lines, "p_real_above_fake", self.patience)
-        if ahead is None:
-            return None
-        if ahead > self.high and factor < self.largest:
-            times = 8.0 if ahead > self.runaway else 2.0
-            new = min(self.largest, factor * times)
-        elif ahead < self.low and factor > (least := self._least(lines[-1]["share"])):
+        found = mean(lines, "loss_over_equilibrium", self.patience)
+        if found is not None and found < self.ahead and factor < self.largest and not self._returns(lines):
+            new = min(self.largest, factor * (8.0 if found < self.runaway else 2.0))
+            said = f"the discriminator's loss is {found:.2f} of its value at equilibrium"
+            return Decision(new, f"{said}{seen(lines, self.patience)}: penalty {moved(new / factor)}")
+        share = mean(lines, "p_real_above_fake", self.patience)
+        if share is not None and share < self.low and factor > (least := self._least(lines[-1]["share"])):
             new = max(least, factor / 2)
-        else:
-            return None
-        return Decision(new, f"P(real > fake) {ahead:.2f}{seen(lines, self.patience)}: penalty {moved(new / factor)}")
+            return Decision(
+                new, f"P(real > fake) {share:.2f}{seen(lines, self.patience)}: penalty {moved(new / factor)}"
+            )
+        return None
+
+    def _returns(self, lines: Lines) -> bool:
+        """Whether the loss was higher in the second half of the last lines than in the first."""
+        last = [line["loss_over_equilibrium"] for line in lines[-self.patience :]]
+        half = len(last) // 2
+        return half > 0 and sum(last[-half:]) > RETURNING * sum(last[:half])
 
     def _least(self, share: float) -> float:
         return self.smallest if share <= self.loosen else max(1.0, self.smallest)

@@ -28,32 +28,53 @@ def build(spec: str):
 
 
 @pytest.mark.parametrize(
-    ("ahead", "factor", "expected"),
+    ("loss", "factor", "expected"),
     [
-        (0.949, 1.0, None),
-        (0.96, 1.0, 2.0),
-        (0.996, 1.0, 8.0),
-        (0.55, 1.0, None),
-        (0.53, 1.0, 0.5),
-        (0.96, 10_000.0, None),
-        (0.996, 5_000.0, 10_000.0),
-        (0.53, 0.05, None),
+        (0.11, 1.0, None),
+        (0.09, 1.0, 2.0),
+        (0.02, 1.0, 8.0),
+        (0.09, 10_000.0, None),
+        (0.02, 5_000.0, 10_000.0),
     ],
 )
-def test_the_penalty_follows_how_far_the_discriminator_is_ahead(ahead, factor, expected):
-    decision = build("steer-penalty").decide(lines(4, p_real_above_fake=ahead), factor)
+def test_the_penalty_follows_how_far_the_discriminator_is_ahead(loss, factor, expected):
+    decision = build("steer-penalty").decide(lines(6, loss_over_equilibrium=loss, p_real_above_fake=1.0), factor)
     assert (decision and decision.factor) == expected
+
+
+@pytest.mark.parametrize(("share", "factor", "expected"), [(0.55, 1.0, None), (0.53, 1.0, 0.5), (0.53, 0.05, None)])
+def test_the_penalty_is_let_go_where_the_discriminator_tells_nothing_apart(share, factor, expected):
+    decision = build("steer-penalty").decide(lines(6, loss_over_equilibrium=0.99, p_real_above_fake=share), factor)
+    assert (decision and decision.factor) == expected
+
+
+def test_a_discriminator_that_orders_every_pair_by_little_is_not_ahead():
+    seen = lines(6, loss_over_equilibrium=0.4, p_real_above_fake=1.0)
+    assert build("steer-penalty").decide(seen, 1.0) is None
+
+
+def test_a_loss_on_its_way_back_up_is_left_alone():
+    controller = build("steer-penalty")
+    rising = [{**line, "loss_over_equilibrium": 0.02 + 0.005 * i} for i, line in enumerate(lines(6))]
+    assert controller.decide(rising, 1.0) is None
+    assert controller.decide(rising[::-1], 1.0).factor == 2.0
+    assert build("steer-penalty(patience=1)").decide(rising[:1], 1.0).factor == 8.0, "one line has no way"
+
+
+def test_an_objective_without_an_equilibrium_never_raises_the_penalty():
+    assert build("steer-penalty").decide(lines(6, p_real_above_fake=1.0), 1.0) is None
+    assert build("steer-penalty").decide(lines(6, p_real_above_fake=0.5), 1.0).factor == 0.5
 
 
 def test_late_in_a_run_the_penalty_is_not_let_go_below_where_it_began():
     controller = build("steer-penalty(loosen=0.4)")
-    late = lines(4, share=0.41, p_real_above_fake=0.5)
+    late = lines(6, share=0.41, p_real_above_fake=0.5)
     assert controller.decide(late, 1.0) is None, "good samples are not told apart either"
     assert controller.decide(late, 0.25) is None
     assert controller.decide(late, 8.0).factor == 4.0, "what was tightened too far is taken back"
     assert controller.decide(late, 1.5).factor == 1.0
-    assert controller.decide(lines(4, share=0.4, p_real_above_fake=0.5), 1.0).factor == 0.5
-    assert controller.decide(lines(4, share=1.0, p_real_above_fake=0.97), 1.0).factor == 2.0
+    assert controller.decide(lines(6, share=0.4, p_real_above_fake=0.5), 1.0).factor == 0.5
+    assert controller.decide(lines(6, share=1.0, loss_over_equilibrium=0.09), 1.0).factor == 2.0
     # The share is what the run says at each line.
     pilot = Pilot({"steer-penalty": build("steer-penalty(patience=1)")}, 1.0, 0.15)
     assert pilot.read(record(p_real_above_fake=0.5), 0.66) is None
@@ -62,11 +83,15 @@ def test_late_in_a_run_the_penalty_is_not_let_go_below_where_it_began():
 
 def test_a_decision_waits_for_its_lines_and_says_what_it_saw():
     controller = build("steer-penalty")
-    assert controller.decide(lines(3, p_real_above_fake=0.97), 1.0) is None
-    seen = lines(4, each=5000, p_real_above_fake=0.97)
-    assert controller.decide(seen, 1.0) == Decision(2.0, "P(real > fake) 0.97 for 20k samples: penalty × 2")
-    assert controller.decide([{"samples": 0, "p_real_above_fake": 0.0}, *seen], 1.0).factor == 2.0, (
+    assert controller.decide(lines(5, loss_over_equilibrium=0.09), 1.0) is None
+    seen = lines(6, each=5000, loss_over_equilibrium=0.09)
+    said = "the discriminator's loss is 0.09 of its value at equilibrium for 30k samples: penalty × 2"
+    assert controller.decide(seen, 1.0) == Decision(2.0, said)
+    assert controller.decide([{"samples": 0, "loss_over_equilibrium": 9.0}, *seen], 1.0).factor == 2.0, (
         "the last lines count"
+    )
+    assert controller.decide(lines(6, each=5000, p_real_above_fake=0.53), 1.0).text == (
+        "P(real > fake) 0.53 for 30k samples: penalty ÷ 2"
     )
     assert controller.decide(lines(9, spread=1.0), 1.0) is None, "nothing is known of what was not logged"
 
@@ -129,7 +154,7 @@ def test_one_controller_moves_at_a_time_in_the_order_of_the_house():
     ]
     pilot = Pilot({spec.partition("(")[0]: build(spec) for spec in specs}, 1.0, 0.15)
     assert [c.actuator for c in pilot.controllers.values()] == list(ORDER)
-    bad = record(p_real_above_fake=0.97, p_train_above_heldout=0.9, spread=0.1, loss_above_equilibrium=-0.9)
+    bad = record(p_train_above_heldout=0.9, spread=0.1, loss_above_equilibrium=-0.92)
     moved = []
     for name in ("rollback", "steer-penalty", "steer-augmentation", "steer-rate"):
         found, _ = pilot.read(bad, 1.0)
@@ -162,9 +187,9 @@ def test_the_state_of_a_pilot_is_all_it_needs():
     specs = {"steer-penalty": build("steer-penalty(patience=3)")}
     one, other = Pilot(specs, 1.0, 0.1), Pilot(specs, 1.0, 0.1)
     for _ in range(2):
-        assert one.read(record(p_real_above_fake=0.97), 0.5) is None
+        assert one.read(record(p_real_above_fake=0.5), 0.5) is None
     other.state = one.state
-    assert one.read(record(p_real_above_fake=0.97), 0.5) == other.read(record(p_real_above_fake=0.97), 0.5) is not None
+    assert one.read(record(p_real_above_fake=0.5), 0.5) == other.read(record(p_real_above_fake=0.5), 0.5) is not None
 
 
 # ---------------------------------------------------------------------------------------------------------- the engine
@@ -251,11 +276,11 @@ def test_the_newest_snapshot_before_the_fall_is_taken(tiny, place, no_plots, mon
 
 
 def test_what_was_decided_is_in_the_log(steered):
-    _, log = steered("steer-penalty(low=0.5, high=0.501, runaway=1, patience=1)")
+    _, log = steered("steer-penalty(ahead=0.999, runaway=0.001, patience=1)")
     decisions = [r for r in log if r["kind"] == "decision"]
     assert decisions
     assert {r["controller"] for r in decisions} == {"steer-penalty"}
-    assert all(r["text"].startswith("P(real > fake) ") for r in decisions)
+    assert all(re.match(r"the discriminator's loss is|P\(real > fake\) ", r["text"]) for r in decisions)
 
 
 def test_a_controller_of_the_gap_has_trained_rows_judged_beside_held_out_ones(steered):
@@ -287,7 +312,7 @@ def test_a_controller_without_its_actuator_is_refused(overrides, said):
 
 @pytest.mark.parametrize(
     "spec",
-    ["steer-penalty(low=0.9, high=0.8)", "steer-rate(low=0)", "rollback(spread=1)", "steer-augmentation(target=2)",
+    ["steer-penalty(low=0.4)", "steer-penalty(ahead=0.1, runaway=0.2)", "steer-penalty(ahead=1)", "steer-rate(low=0)", "rollback(spread=1)", "steer-augmentation(target=2)",
      "steer-penalty(patience=0)", "steer-penalty(smallest=0)", "steer-penalty(loosen=1.5)"],
 )  # fmt: skip
 def test_options_out_of_range_are_refused(spec):

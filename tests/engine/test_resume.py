@@ -41,7 +41,7 @@ BEYOND = {
     "steered": (
         "quick",
         {
-            "controllers": "[steer-penalty(low=0.5, high=0.51, runaway=0.9, patience=1), "
+            "controllers": "[steer-penalty(low=0.9, ahead=0.999, runaway=0.9, patience=1), "
             "steer-augmentation(patience=2, target=0.3, step=0.3), steer-rate(low=0.9, high=0.95, patience=3)]",
             "augment": "diffaugment",
         },
