@@ -312,8 +312,9 @@ def test_a_controller_without_its_actuator_is_refused(overrides, said):
 
 @pytest.mark.parametrize(
     "spec",
-    ["steer-penalty(low=0.4)", "steer-penalty(ahead=0.1, runaway=0.2)", "steer-penalty(ahead=1)", "steer-rate(low=0)", "rollback(spread=1)", "steer-augmentation(target=2)",
-     "steer-penalty(patience=0)", "steer-penalty(smallest=0)", "steer-penalty(loosen=1.5)"],
+    ["steer-penalty(low=0.4)", "steer-penalty(ahead=0.1, runaway=0.2)", "steer-penalty(ahead=1)",
+     "steer-penalty(patience=0)", "steer-penalty(smallest=0)", "steer-penalty(loosen=1.5)",
+     "steer-rate(low=0)", "rollback(spread=1)", "steer-augmentation(target=2)"],
 )  # fmt: skip
 def test_options_out_of_range_are_refused(spec):
     with pytest.raises(UsageError):
