@@ -15,6 +15,7 @@ from gannet.core.errors import UsageError
 from gannet.core.parts import Controller, Decision
 from gannet.core.registry import CONTROLLERS
 from gannet.engine.distributed import mean_over_processes
+from gannet.engine.health import over_equilibrium
 
 Lines = list[Mapping[str, Any]]
 
@@ -235,8 +236,8 @@ class Pilot:
     def read(self, record: Mapping[str, Any], share: float) -> tuple[str, Decision] | None:
         """Take in a log line at `share` of the run; the name of the controller that moves now, and its move."""
         line = {k: float(record[k]) for k in SIGNALS if k in record}
-        if self.equilibrium > 0 and "loss_above_equilibrium" in record:
-            line["loss_over_equilibrium"] = 1 + float(record["loss_above_equilibrium"]) / self.equilibrium
+        if (over := over_equilibrium(record, self.equilibrium)) is not None:
+            line["loss_over_equilibrium"] = over
         means = mean_over_processes({k: torch.tensor(v, dtype=torch.float64) for k, v in line.items()})
         self.lines.append(
             {"samples": float(record["samples"]), "share": share, **{k: float(v) for k, v in means.items()}}

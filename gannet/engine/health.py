@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from gannet.core.round import Round
 
 WINDOW = 6  # log lines in a row before an alarm stands or falls
 COLLAPSED = 0.5  # spread of fakes over reals below which modes are being lost
+AHEAD = (0.985, 0.1)  # P(real > fake) above and loss over its value at equilibrium below: hardly anything left to learn
 ARMED = 0.15  # share of the run before which a young generator's low spread is no news
 
 
@@ -26,11 +28,21 @@ def spread(real: Tensor, fake: Tensor) -> float:
     return float(fake.flatten(1).std(0).mean()) / scale if scale > 0 else 1.0
 
 
+def over_equilibrium(record: Mapping[str, Any], equilibrium: float) -> float | None:
+    """The discriminator's loss of a log line over its value at equilibrium: 1 = it cannot tell, 0 = nothing left to
+    learn; `None` where that value is 0, as for Wasserstein's. Unlike P(real > fake), which is near 1 with any margin,
+    however small, it says how far the discriminator is ahead."""
+    if equilibrium <= 0 or "loss_above_equilibrium" not in record:
+        return None
+    return 1 + float(record["loss_above_equilibrium"]) / equilibrium
+
+
 class Health:
     """Running means since the last log line and the standing alarms; all of it in `state`, so that a resumed run logs
-    the same lines."""
+    the same lines. `equilibrium`: the discriminator's loss where it cannot tell."""
 
-    def __init__(self) -> None:
+    def __init__(self, equilibrium: float) -> None:
+        self.equilibrium = equilibrium
         self.sums: dict[str, float] = {}
         self.counts: dict[str, int] = {}
         self.streaks: dict[str, int] = {}
@@ -60,6 +72,9 @@ class Health:
         self.spread = record.get("spread", self.spread)
         if share < ARMED:
             return []
+        above = record.get("p_real_above_fake", 0.5)
+        # A Wasserstein critic, whose loss at equilibrium is 0, should be ahead, and never counts as too far.
+        over = 1.0 if (found := over_equilibrium(record, self.equilibrium)) is None else found
         signals = {
             "collapse": (
                 record.get("spread", 1.0) < COLLAPSED,
@@ -67,9 +82,9 @@ class Health:
                 "Try a stronger penalty (regularizers.r1.weight), pairing=paired, or a lower optim.generator.lr.",
             ),
             "discriminator ahead": (
-                record.get("p_real_above_fake", 0.5) > 0.985,
-                f"the discriminator is far ahead: P(real > fake) {record.get('p_real_above_fake', 0.5):.3f}. "
-                "Raise the penalty weight (×10) or lower optim.discriminator.lr.",
+                above > AHEAD[0] and over < AHEAD[1],
+                f"the discriminator is far ahead: P(real > fake) {above:.3f}, its loss {over:.2f} of the value at "
+                "equilibrium. Raise the penalty weight (×10) or lower optim.discriminator.lr.",
             ),
         }
         new = []

@@ -85,7 +85,7 @@ class Trainer:
         self.table = Table(game)
         self.ema = Ema(game.averaged(), self.experiment.ema.halflife, self.experiment.ema.ramp)
         self.looks = Looks(game, self.ema)
-        self.health = Health()
+        self.health = Health(self.game.objective.equilibrium())
         stop = self.experiment.stop
         self.planned: int | None = stop.samples  # where this run ends; None until a time budget has been measured
         self.clock = Clock(0, stop.samples if stop.samples is not None else UNKNOWN, 0)

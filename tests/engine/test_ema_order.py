@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 from torch import nn
@@ -207,11 +209,13 @@ def test_spread_is_the_ratio_of_standard_deviations():
     assert spread(torch.ones(4, 2), x.flatten(1)[:, :2]) == 1.0  # constant reals say nothing
 
 
+EQUILIBRIUM = 1.386
+AHEAD = {"spread": 0.9, "p_real_above_fake": 0.999, "loss_above_equilibrium": -0.95 * EQUILIBRIUM}
 BAD, GOOD = {"spread": 0.2, "p_real_above_fake": 0.7}, {"spread": 0.9, "p_real_above_fake": 0.7}
 
 
 def test_an_alarm_stands_after_a_window_of_bad_lines_and_clears_after_one_of_good():
-    watch = Health()
+    watch = Health(EQUILIBRIUM)
     said = [watch.alarms(BAD, 0.5) for _ in range(health.WINDOW + 3)]
     assert [bool(s) for s in said] == [False] * (health.WINDOW - 1) + [True] + [False] * 3  # said once
     assert "0.20 times" in said[health.WINDOW - 1][0]
@@ -223,26 +227,41 @@ def test_an_alarm_stands_after_a_window_of_bad_lines_and_clears_after_one_of_goo
 
 
 def test_one_good_line_starts_the_count_anew():
-    watch = Health()
+    watch = Health(EQUILIBRIUM)
     for line in [BAD] * (health.WINDOW - 1) + [GOOD] + [BAD] * (health.WINDOW - 1):
         assert watch.alarms(line, 0.5) == []
 
 
 def test_a_young_run_raises_no_alarm_and_a_strong_discriminator_does():
-    watch = Health()
+    watch = Health(EQUILIBRIUM)
     for _ in range(3 * health.WINDOW):
         assert watch.alarms(BAD, health.ARMED / 2) == []
-    ahead = {"spread": 0.9, "p_real_above_fake": 0.999}
-    texts = [watch.alarms(ahead, 0.5) for _ in range(health.WINDOW)][-1]
-    assert "far ahead" in texts[0]
+    texts = [watch.alarms(AHEAD, 0.5) for _ in range(health.WINDOW)][-1]
     assert len(texts) == 1
+    assert re.search("far ahead.* 0.999, its loss 0.05 of the value", texts[0])
+    nothing_left = AHEAD | {"loss_above_equilibrium": -EQUILIBRIUM}  # a hinge loss may be 0 exactly
+    watch = Health(EQUILIBRIUM)
+    assert [watch.alarms(nothing_left, 0.5) for _ in range(health.WINDOW)][-1]
+
+
+@pytest.mark.parametrize(
+    ("equilibrium", "line"),
+    [
+        (EQUILIBRIUM, AHEAD | {"loss_above_equilibrium": -0.8 * EQUILIBRIUM}),  # all told apart by a small margin
+        (EQUILIBRIUM, AHEAD | {"p_real_above_fake": 0.9}),
+        (0.0, AHEAD | {"loss_above_equilibrium": -50.0}),  # a Wasserstein critic should be ahead
+    ],
+)
+def test_a_discriminator_that_is_ahead_in_a_healthy_way_raises_no_alarm(equilibrium, line):
+    watch = Health(equilibrium)
+    assert [watch.alarms(line, 0.5) for _ in range(2 * health.WINDOW)] == [[]] * (2 * health.WINDOW)
 
 
 def test_means_are_over_the_lines_since_the_last_and_survive_a_restart():
-    watch = Health()
+    watch = Health(EQUILIBRIUM)
     watch.add(loss=1.0, norm=4.0)
     watch.add(loss=2.0)
-    copy = Health()
+    copy = Health(EQUILIBRIUM)
     copy.state = watch.state
     for one in (watch, copy):
         one.add(loss=6.0)

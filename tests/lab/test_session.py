@@ -489,5 +489,8 @@ def test_a_frame_comes_when_something_moved_and_only_then(opened):
     assert not later.done()
     opened.do("step", n=2)
     header, _ = unpack(later.result(10))
-    assert header["step"] == 2
-    assert [row[0] for row in header["history"]] == [1, 2]
+    rows = [row[0] for row in header["history"]]
+    while header["step"] < 2:  # a frame may come between the steps
+        header, _ = unpack(opened.ask(reader).result(10))
+        rows += [row[0] for row in header["history"]]
+    assert rows == [1, 2]
