@@ -12,6 +12,7 @@ import os
 import sys
 import traceback
 import warnings
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -294,7 +295,24 @@ def _run(words: list[str]) -> int:
     for word in words:
         if any("\ud800" <= letter <= "\udfff" for letter in word):  # how Python holds bytes that are no text
             raise UsageError(f"the word {word!a} is no text in this locale. Write it in UTF-8.")
+    _swallowed(words)
     return int(app(words, prog_name="gannet", standalone_mode=False) or 0)
+
+
+def _swallowed(words: list[str]) -> None:
+    """Raise `UsageError` where an option of a command stands as the value of another, as in --run --dry-run."""
+    suspects = [(a, b) for a, b in pairwise(words) if a.startswith("--") and b.startswith("-") and not b[1:2].isdigit()]
+    if not suspects:
+        return
+    command: Any = typer.main.get_command(app)
+    for word in words:
+        command = getattr(command, "commands", {}).get(word, command)
+    takes = {name: not parameter.is_flag for parameter in command.params for name in parameter.opts if name[0] == "-"}
+    for option, value in suspects:
+        if takes.get(option) and value.partition("=")[0] in takes:
+            raise UsageError(
+                f"{option} has no value: the option {value} follows it. Write {option} VALUE, or leave it."
+            )
 
 
 def _as_ours(error: Exception) -> GannetError | None:
@@ -316,6 +334,14 @@ def _as_ours(error: Exception) -> GannetError | None:
         given = text.partition("'")[2].partition("'")[0]
         names = [c.name or c.callback.__name__ for c in app.registered_commands]  # type: ignore[union-attr]
         return UsageError(unknown("command", given, [*names, *(str(group.name) for group in app.registered_groups)]))
+    from gannet.core.experiment import Experiment
+
+    setting = str(getattr(error, "option_name", "")).lstrip("-")
+    if (
+        path in ("gannet train", "gannet resume", "gannet explain")
+        and setting.partition(".")[0] in Experiment.model_fields
+    ):
+        return UsageError(f"{text}; {setting} is a setting. Write it without dashes: {setting}=VALUE.")
     if "'PRESET'" in text:
         text += ", as in gannet train quick; gannet list presets shows them all"
     return UsageError(f"{text}. See: {path} --help")
