@@ -40,7 +40,7 @@ FEW = 100_000
 """Below this many samples even the usual width is too slow for the budget."""
 WORTH = 1.3
 """How many times faster the narrower network must be there."""
-UNAUGMENTED = {"augment": "[]", "controllers": "[rollback, steer-penalty, steer-rate]"}
+UNAUGMENTED = {"augment": "[]", "controllers.steer-augmentation": "none"}
 FAMILIAR = 10
 """Passes over the data before a discriminator can know it by heart."""
 
@@ -153,7 +153,8 @@ def _plan_vectors(seen: Look, chosen: Plan) -> None:
         {
             "generator": f"mlp(width=128, layers=3, latent={latent})",
             "discriminator": "mlp(width=128, layers=3)",
-            "regularizers": f"[r1(weight={schedule}), r2(weight={schedule})]",
+            **{f"regularizers.{name}.weight": schedule for name in ("r1", "r2")},
+            **{f"regularizers.{name}.every": 1 for name in ("r1", "r2")},
             "batch": 256,
             "ema.halflife": 50_000,
             **UNAUGMENTED,

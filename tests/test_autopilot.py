@@ -204,6 +204,30 @@ def test_what_a_person_set_is_left_alone(machine):
     assert found.origin("regularizers.r2.weight") == autopilot.ORIGIN
 
 
+@pytest.mark.parametrize(
+    ("word", "kept"),
+    [
+        ("controllers.steer-penalty.loosen=0.3", {"rollback", "steer-penalty", "steer-rate"}),
+        ("controllers.steer-rate=none", {"rollback", "steer-penalty"}),
+        ("controllers=[rollback]", {"rollback"}),
+        ("controllers.steer-augmentation.target=0.7", {"rollback", "steer-penalty", "steer-augmentation", "steer-rate"}),
+    ],
+)
+def test_a_word_about_one_controller_leaves_the_plan_the_others(word, kept):
+    points = Made(torch.randn(500, 3), Field((3,), kind="points", range=None))
+    experiment = planned(points, word)[0].experiment
+    assert set(experiment.controllers) == kept
+    assert experiment.augment == {}
+
+
+def test_a_word_about_one_penalty_of_points_leaves_the_other_planned():
+    points = Made(torch.randn(500, 3), Field((3,), kind="points", range=None))
+    found, _ = planned(points, "regularizers.r1.weight=3")
+    r1, r2 = (found.experiment.regularizers[name].args for name in ("r1", "r2"))
+    assert (r1["weight"], r1["every"], r2["every"]) == (3, 1, 1)
+    assert found.origin("regularizers.r2.weight") == autopilot.ORIGIN
+
+
 def test_only_its_own_preset_is_planned_and_only_once():
     assert not wanted(resolve("quick", []))
     fresh = resolve("auto", ["data=digits"])

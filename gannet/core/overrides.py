@@ -170,7 +170,8 @@ def _set(node: Any, keys: list[str], value: Any, path: str, origin: str) -> None
         child = {}
     if not isinstance(child, dict):
         raise UsageError(f"{path}: {head} has no parts to set ({origin}).")
-    if len(rest) > 1 and head in LISTS and rest[0] not in child:
+    removes = head in LISTS and len(rest) == 1 and value is None
+    if head in LISTS and rest[0] not in child and (len(rest) > 1 or removes):
         present = ", ".join(child) or "none"
         raise UsageError(
             f"{path}: there is no {head.removesuffix('s')} '{rest[0]}' in this experiment ({origin}). "
@@ -178,7 +179,10 @@ def _set(node: Any, keys: list[str], value: Any, path: str, origin: str) -> None
         )
     child = dict(child)
     node[head] = child
-    _set(child, rest, value, path, origin)
+    if removes:
+        del child[rest[0]]
+    else:
+        _set(child, rest, value, path, origin)
 
 
 def _set_argument(spec: Spec, keys: list[str], value: Any, path: str, origin: str) -> Spec:

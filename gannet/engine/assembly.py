@@ -256,7 +256,8 @@ def check(game: Game) -> None:
         if "latent" in regularizer.needs and not any(getattr(m, "maps_latent", False) for m in game.networks.values()):
             problems.append(
                 f"regularizers.{name} measures paths in the space of a mapping network, and generator "
-                f"{experiment.generator.name} has none. Remove regularizers.{name}, or use generator=stylegan2."
+                f"{experiment.generator.name} has none. Remove it with regularizers.{name}=none, or use "
+                "generator=stylegan2."
             )
     problems += [f"clip.{n} must be above 0, got {limit}." for n, limit in experiment.clip.items() if not limit > 0]
     parts = world.size() * experiment.accumulate
@@ -295,7 +296,7 @@ def check(game: Game) -> None:
     if pictures and len(game.source.spec.shape) != 3:
         problems.append(
             f"augment: {', '.join(pictures)} changes images, and {experiment.data.name} holds {game.source.spec.kind}. "
-            f"Remove augment.{pictures[0]}, or use augment=noise."
+            f"Remove it with augment.{pictures[0]}=none, or use augment=noise."
         )
     problems += _steered(game)
     if problems:
@@ -330,12 +331,12 @@ def _steered(game: Game) -> list[str]:
         if controller.actuator in ("penalty", "rollback") and not penalised:
             problems.append(
                 f"controllers.{name} moves the weight of a gradient penalty, and there is none. "
-                f"Add regularizers=[r1, r2], or remove controllers.{name}."
+                f"Add regularizers=[r1, r2], or remove it with controllers.{name}=none."
             )
         if controller.actuator == "augmentation" and not game.augmentations:
             problems.append(
                 f"controllers.{name} moves the augmentation, and there is none. "
-                f"Add augment=diffaugment, or remove controllers.{name}."
+                f"Add augment=diffaugment, or remove it with controllers.{name}=none."
             )
         if not game.discriminators:
             problems.append(
