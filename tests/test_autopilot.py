@@ -210,7 +210,10 @@ def test_what_a_person_set_is_left_alone(machine):
         ("controllers.steer-penalty.loosen=0.3", {"rollback", "steer-penalty", "steer-rate"}),
         ("controllers.steer-rate=none", {"rollback", "steer-penalty"}),
         ("controllers=[rollback]", {"rollback"}),
-        ("controllers.steer-augmentation.target=0.7", {"rollback", "steer-penalty", "steer-augmentation", "steer-rate"}),
+        (
+            "controllers.steer-augmentation.target=0.7",
+            {"rollback", "steer-penalty", "steer-augmentation", "steer-rate"},
+        ),
     ],
 )
 def test_a_word_about_one_controller_leaves_the_plan_the_others(word, kept):

@@ -198,10 +198,11 @@ def test_what_only_describes_has_shapes_and_no_numbers(build):
 def test_none_takes_one_part_out_and_leaves_the_others(build):
     said = resolve("quick", ["regularizers.r1=none", "regularizers.r2.weight=3"])
     assert set(said.experiment.regularizers) == {"r2"}
-    assert resolve("quick", ["regularizers.r1=r1(weight=2)", "regularizers.r1=none"]).experiment == resolve(
-        "quick", ["regularizers.r1=none"]
-    ).experiment
-    with pytest.raises(UsageError, match="no regularizer 'wgan-gp'.*Present: r1, r2"):
+    assert (
+        resolve("quick", ["regularizers.r1=r1(weight=2)", "regularizers.r1=none"]).experiment
+        == resolve("quick", ["regularizers.r1=none"]).experiment
+    )
+    with pytest.raises(UsageError, match=r"no regularizer 'wgan-gp'.*Present: r1, r2"):
         resolve("quick", ["regularizers.wgan-gp=none"])
     with pytest.raises(UsageError, match=r"there is none.*remove it with controllers\.rollback=none"):
         build("dcgan", controllers="[steer-rate, rollback]")
