@@ -43,7 +43,7 @@ class SteerPenalty(Controller):
     P(D(real) > D(fake)) asked here, which is near 1 with any margin, however small, and so with a healthy gradient.
     Where that share falls below `low`, though, the weight is halved: a discriminator that tells none apart may be
     smothered. The factor stays within `smallest` … `largest`, and after `loosen` of the run does not fall below 1, for
-    late in a run good samples are not told apart either, and letting go spoils them. Objectives whose equilibrium is 0
+    later good samples are not told apart either, and letting go spoils them. Objectives whose equilibrium is 0
     (wasserstein) never raise it.
     """
 
@@ -58,7 +58,7 @@ class SteerPenalty(Controller):
         patience: int = 6,
         smallest: float = 0.05,
         largest: float = 10_000.0,
-        loosen: float = 0.65,
+        loosen: float = 0.35,
     ):
         if not 0.5 <= low < 1:
             raise UsageError(

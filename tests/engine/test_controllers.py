@@ -77,8 +77,8 @@ def test_late_in_a_run_the_penalty_is_not_let_go_below_where_it_began():
     assert controller.decide(lines(6, share=1.0, loss_over_equilibrium=0.09), 1.0).factor == 2.0
     # The share is what the run says at each line.
     pilot = Pilot({"steer-penalty": build("steer-penalty(patience=1)")}, 1.0, 0.15)
-    assert pilot.read(record(p_real_above_fake=0.5), 0.66) is None
-    assert pilot.read(record(p_real_above_fake=0.5), 0.64) is not None
+    assert pilot.read(record(p_real_above_fake=0.5), 0.36) is None
+    assert pilot.read(record(p_real_above_fake=0.5), 0.34) is not None
 
 
 def test_a_decision_waits_for_its_lines_and_says_what_it_saw():
@@ -187,9 +187,9 @@ def test_the_state_of_a_pilot_is_all_it_needs():
     specs = {"steer-penalty": build("steer-penalty(patience=3)")}
     one, other = Pilot(specs, 1.0, 0.1), Pilot(specs, 1.0, 0.1)
     for _ in range(2):
-        assert one.read(record(p_real_above_fake=0.5), 0.5) is None
+        assert one.read(record(p_real_above_fake=0.5), 0.3) is None
     other.state = one.state
-    assert one.read(record(p_real_above_fake=0.5), 0.5) == other.read(record(p_real_above_fake=0.5), 0.5) is not None
+    assert one.read(record(p_real_above_fake=0.5), 0.3) == other.read(record(p_real_above_fake=0.5), 0.3) is not None
 
 
 # ---------------------------------------------------------------------------------------------------------- the engine
