@@ -30,23 +30,23 @@ class Budget:
         self.took: list[float] = []  # seconds of each step
         self.moved: list[int] = []  # samples of each step
 
-    def measure(self) -> None:
-        """Called after every step until the plan stands."""
+    def measure(self) -> bool:
+        """Called after every step. Makes the plan as soon as it can; whether it took a score for that."""
         trainer, stop = self.trainer, self.trainer.experiment.stop
         if trainer.planned is not None or stop.minutes is None:
-            return
+            return False
         # Steps of this process, not of the run: it may have been broken off and resumed within the measurement.
         self.steps += 1
         now = time.monotonic()
         since, self.last = now - self.last, now
         if self.steps <= self.WARM:
-            return
+            return False
         self.took.append(since)
         self.moved.append(trainer.clock.samples - trainer.before)
         # Several processes must plan at the same step, so they measure a fixed number of them.
         long = sum(self.took) >= min(4.0, 0.04 * 60 * stop.minutes)
         if not (long if world.size() == 1 else self.steps >= self.WARM + 20):
-            return
+            return False
         # One mean of all clocks, so that every process makes the same plan.
         measured = torch.tensor([self._each(), self._scoring(), trainer.seconds], dtype=torch.float64)
         each, scoring, spent = mean_over_processes({"seconds": measured})["seconds"].tolist()
@@ -65,6 +65,7 @@ class Budget:
         trainer.clock = replace(trainer.clock, total=trainer.planned)
         trainer.console.total(trainer.planned)
         trainer._record("note", text=f"{rate:,.0f} samples/s: {stop.minutes:g} minutes are {trainer.planned:,} samples")
+        return trainer.scorer is not None
 
     def _each(self) -> float:
         """Seconds a sample takes, in the fastest `WINDOW` steps in a row: a machine that was busy for a moment must not

@@ -142,8 +142,8 @@ class Trainer:
                             votes = self._step(bool(wish))
                         self.pace[0] += self.clock.samples - self.before
                         self.pace[1] += time.monotonic() - begun
-                        budget.measure()
-                        self._due(signals.take_save_request())
+                        scored = budget.measure()
+                        self._due(signals.take_save_request(), scored)
                     except NonFinite as problem:
                         self._roll_back(problem)
                         continue
@@ -253,25 +253,30 @@ class Trainer:
             return False
         return self.clock.samples >= max(self.next_score, self.done["score"] + self.planned / 10)
 
-    def _due(self, save_requested: bool) -> None:
-        keep, improved, line = self.experiment.keep, False, self.crossed(self.experiment.keep.log)
+    def _due(self, save_requested: bool, scored: bool) -> None:
+        """What this step makes due; `scored`: a score has been taken at it already."""
+        keep, line = self.experiment.keep, self.crossed(self.experiment.keep.log)
         if line:
             self._log()
         if self.crossed(keep.samples):
             self._show()
-        scoring = self.scorer is not None and self._score_due()
+        scoring = self.scorer is not None and not scored and self._score_due()
         # Only at these steps do all processes meet over their buffers, so only there may the first one save them.
-        meeting = line or scoring or self.crossed(keep.checkpoints)
+        meeting = line or scoring or scored or self.crossed(keep.checkpoints)
         if meeting:
             average_buffers([*self.game.networks.values(), *self.ema.modules.values()])
         if scoring:
-            improved = self._score()
+            self._score()
         self.wanted |= save_requested or time.monotonic() - self.last_commit > 60 * keep.minutes
         if self.planned is not None and self.clock.samples >= self.planned:
             return  # the end commits too, after the last score
-        regular = self.crossed(keep.checkpoints)
-        if improved or regular or (self.wanted and (meeting or world.size() == 1)):
-            self._commit(best=improved, snapshot=regular)
+        best, regular = self._is_best(), self.crossed(keep.checkpoints)
+        if best or regular or (self.wanted and (meeting or world.size() == 1)):
+            self._commit(best=best, snapshot=regular)
+
+    def _is_best(self) -> bool:
+        """Whether this step holds the best score so far."""
+        return self.best is not None and self.best["samples"] == self.clock.samples
 
     def _log(self) -> None:
         record: dict[str, Any] = self.health.flush()
@@ -363,12 +368,12 @@ class Trainer:
         # The classes of the very rows they are compared with: drawn evenly, a rare class would count as an error.
         return self.looks.generate(count, start, self.scorer.labels() if self.scorer else None)
 
-    def _score(self) -> bool:
-        """Score the averaged weights; whether they are the best so far."""
+    def _score(self) -> None:
+        """Score the averaged weights."""
         assert self.scorer is not None
         self.done["score"] = self.clock.samples
         if world.rank() != 0:
-            return False
+            return
         begun = time.monotonic()
         try:
             with passing():
@@ -390,7 +395,6 @@ class Trainer:
                 "scores": self.scores,
             }
         self._record("score", scores=self.scores, best=improved)
-        return improved
 
     # -------------------------------------------------------------------------------------------------- records
 
@@ -500,7 +504,7 @@ class Trainer:
                 self.done["commit"] = -1
         # Committed before the last line is written: a longer stop resumes here and the log has no gap and no repeat.
         if self.done["commit"] != samples:
-            self._commit(best=bool(self.best and self.best["samples"] == samples), last=True)
+            self._commit(best=self._is_best(), last=True)
         self._record("stop", reason=reason)
         self._draw()
 

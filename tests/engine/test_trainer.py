@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import signal
 import time
@@ -65,6 +66,17 @@ def test_a_time_budget_becomes_samples_that_are_recorded(tiny, place, last_commi
     assert outcome.samples == state["planned"] == state["total"] > 100
     notes = [r["text"] for r in records(run) if r["kind"] == "note"]
     assert f"{state['planned']:,} samples" in notes[-1]
+
+
+def test_the_score_that_was_taken_for_the_plan_may_be_the_best_and_is_kept(tiny, place, records, monkeypatch):
+    values = itertools.count(1.0)
+    monkeypatch.setattr(Evaluator, "score", lambda self, generate: {self.primary: next(values)})
+    overrides = {**tiny("gan"), "stop.samples": None, "stop.minutes": 0.02, "evaluate.metrics": None}
+    run, outcome = api.train("gan", overrides, place("run"))
+    scores = [r for r in records(run) if r["kind"] == "score"]
+    assert [r["best"] for r in scores] == [True] + [False] * (len(scores) - 1)
+    assert len(scores) > 1
+    assert outcome.best["samples"] == scores[0]["samples"] == api.load(run.path, "best").samples
 
 
 def test_the_clock_is_a_hard_cap_at_one_and_a_half_times_the_plan(tiny, place, before_step):
