@@ -6,15 +6,13 @@ Results go to stdout, progress and errors to stderr. Exit codes: 0 done, 2 usage
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import sys
 import traceback
 import warnings
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,7 +21,8 @@ from gannet.cli_data import data
 from gannet.cli_lab import lab
 from gannet.cli_latent import Looks, Seeds, chosen, directions, interpolate
 from gannet.cli_scores import compare, convert, evaluate
-from gannet.core.errors import GannetError, Problems, ResourceError, UsageError, unknown
+from gannet.cli_words import as_ours, settings, swallowed
+from gannet.core.errors import GannetError, Problems, UsageError
 from gannet.engine.console import Console
 
 if TYPE_CHECKING:
@@ -90,7 +89,7 @@ def train(
     plugin: Plugin = None,
 ) -> int:
     """Train a preset with overrides, in a new run directory."""
-    overrides = _overrides(words, preset)
+    overrides = settings(words, preset)
     from gannet import api
 
     if dry_run:
@@ -102,7 +101,7 @@ def train(
 @app.command()
 def resume(run: RunName, words: Words = None, plugin: Plugin = None) -> int:
     """Go on with a run from its last checkpoint, to the end it has or a later one (stop.minutes=5)."""
-    overrides = _overrides(words)
+    overrides = settings(words)
     from gannet import api
 
     return _ended(*api.resume(_found(run), overrides, tuple(plugin or ()), Console()))
@@ -144,7 +143,7 @@ def sample(
 @app.command()
 def explain(preset: Preset, words: Words = None, plugin: Plugin = None) -> int:
     """Say what a preset, or a run, is: players, equations, schedules, every value and where it comes from."""
-    overrides = _overrides(words, preset)
+    overrides = settings(words, preset)
     from gannet import api
 
     own = Path(preset) / "experiment.yaml"
@@ -180,21 +179,6 @@ def doctor() -> int:
 
 
 # ------------------------------------------------------------------------------------------------- before and after
-
-
-def _overrides(words: list[str] | None, preset: str = "") -> list[str]:
-    """The key=value words. Raises `UsageError` for the mistakes of the hand: no preset, blanks around the `=`."""
-    words = list(words or [])
-    if "=" in preset and not Path(preset).exists():
-        raise UsageError(f"'{preset}' stands where a preset is expected. Write: gannet train quick {preset}")
-    for number, word in enumerate(words):
-        following = words[number + 1] if number + 1 < len(words) else ""
-        if "=" not in word and following.startswith("="):
-            value = following[1:] or (words[number + 2] if number + 2 < len(words) else "VALUE")
-            raise UsageError(f"'{word} {following}' has a blank before '='. Write {word}={value} without blanks.")
-        if word.endswith("=") and following and "=" not in following:
-            raise UsageError(f"'{word} {following}' has a blank after '='. Write {word}{following} without blanks.")
-    return words
 
 
 def _found(run: str) -> Path:
@@ -277,7 +261,7 @@ def main(argv: list[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):  # before or after the loop, which has its own way to stop
         return 130
     except Exception as caught:
-        error = caught if isinstance(caught, GannetError) else _as_ours(caught)
+        error = caught if isinstance(caught, GannetError) else as_ours(caught, app)
         if debug:
             Console().note(traceback.format_exc().rstrip())
         if error is not None:
@@ -295,53 +279,5 @@ def _run(words: list[str]) -> int:
     for word in words:
         if any("\ud800" <= letter <= "\udfff" for letter in word):  # how Python holds bytes that are no text
             raise UsageError(f"the word {word!a} is no text in this locale. Write it in UTF-8.")
-    _swallowed(words)
+    swallowed(words, app)
     return int(app(words, prog_name="gannet", standalone_mode=False) or 0)
-
-
-def _swallowed(words: list[str]) -> None:
-    """Raise `UsageError` where an option of a command stands as the value of another, as in --run --dry-run."""
-    suspects = [(a, b) for a, b in pairwise(words) if a.startswith("--") and b.startswith("-") and not b[1:2].isdigit()]
-    if not suspects:
-        return
-    command: Any = typer.main.get_command(app)
-    for word in words:
-        command = getattr(command, "commands", {}).get(word, command)
-    takes = {name: not parameter.is_flag for parameter in command.params for name in parameter.opts if name[0] == "-"}
-    for option, value in suspects:
-        if takes.get(option) and value.partition("=")[0] in takes:
-            raise UsageError(
-                f"{option} has no value: the option {value} follows it. Write {option} VALUE, or leave it."
-            )
-
-
-def _as_ours(error: Exception) -> GannetError | None:
-    """The same error in the house's own words, if it is one that a user can cause."""
-    if isinstance(error, MemoryError):
-        return ResourceError("out of memory. Ask for fewer samples, or set a smaller batch.")
-    if isinstance(error, OSError) and error.filename:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
-        kind, advice = (ResourceError, "Make room") if full else (UsageError, "Choose a place that exists and is yours")
-        return kind(f"{error.filename}: {error.strerror}. {advice}, and run the command again.")
-    # Raised by typer for its own words; the class's home differs between its versions.
-    said: Any = getattr(error, "format_message", None)
-    if said is None:
-        return None
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context else "gannet"
-    text = said().rstrip(".")
-    if path == "gannet" and "command" in text:
-        given = text.partition("'")[2].partition("'")[0]
-        names = [c.name or c.callback.__name__ for c in app.registered_commands]  # type: ignore[union-attr]
-        return UsageError(unknown("command", given, [*names, *(str(group.name) for group in app.registered_groups)]))
-    from gannet.core.experiment import Experiment
-
-    setting = str(getattr(error, "option_name", "")).lstrip("-")
-    if (
-        path in ("gannet train", "gannet resume", "gannet explain")
-        and setting.partition(".")[0] in Experiment.model_fields
-    ):
-        return UsageError(f"{text}; {setting} is a setting. Write it without dashes: {setting}=VALUE.")
-    if "'PRESET'" in text:
-        text += ", as in gannet train quick; gannet list presets shows them all"
-    return UsageError(f"{text}. See: {path} --help")

@@ -63,6 +63,7 @@ ALLOWED = {
     "comparison_plots": {"core", *ROOMS},
     "cli_scores": {"api", "core", "engine.console"},
     "cli_latent": {"api", "core", "engine.console"},
+    "cli_words": {"core"},
     "explore": {"core", "model", *ROOMS},
     "cli": {
         "api",
@@ -71,6 +72,7 @@ ALLOWED = {
         "cli_lab",
         "cli_latent",
         "cli_scores",
+        "cli_words",
         "describe",
         "core",
         "engine.console",

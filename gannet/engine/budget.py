@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import torch
 
 from gannet.core import world
 from gannet.engine.distributed import mean_over_processes
+from gannet.engine.scores import SHARE
 
 if TYPE_CHECKING:
     from gannet.engine.trainer import Trainer
-
-SCORING = 0.05
-"""The most of a run's time that scores may take where nobody said how often they are wanted."""
 
 
 class Budget:
     """Turns `stop.minutes` into samples after a short measurement."""
 
     WARM = 3  # steps before the clock is believed: allocators and caches fill
-    WINDOW = 16
+    WINDOW, PART = 16, 4  # steps a pace is taken from: so many, and at least this part of those measured
     RESERVE = 0.95  # log lines, grids and checkpoints take the rest
 
     def __init__(self, trainer: Trainer):
@@ -55,7 +54,7 @@ class Budget:
         left = max(0.0, 60 * stop.minutes - spent - scoring)
         every = trainer.experiment.evaluate.every
         if every == "auto":
-            left -= min(SCORING * left, 10 * scoring)
+            left -= min(SHARE * left, 10 * scoring)
         elif isinstance(every, str):
             left -= min(left / 2, scoring * 100 / float(every[:-1]))
         else:
@@ -65,18 +64,20 @@ class Budget:
         trainer.clock = replace(trainer.clock, total=trainer.planned)
         trainer.console.total(trainer.planned)
         trainer._record("note", text=f"{rate:,.0f} samples/s: {stop.minutes:g} minutes are {trainer.planned:,} samples")
-        return trainer.scorer is not None
+        return trainer.scores.scorer is not None
 
     def _each(self) -> float:
-        """Seconds a sample takes, in the fastest `WINDOW` steps in a row: a machine that was busy for a moment must not
-        shorten the whole run. A window is long enough to hold the steps with a lazy penalty."""
-        starts = range(max(1, len(self.took) - self.WINDOW + 1))
-        windows = [slice(start, start + self.WINDOW) for start in starts]
-        return max(1e-9, min(sum(self.took[w]) / sum(self.moved[w]) for w in windows))
+        """Seconds a sample takes, in the fastest window of steps in a row: a machine that was busy for a moment must
+        not shorten the whole run. A window is long enough to hold the steps with a lazy penalty, and where steps are
+        short it holds a quarter of them: the best sixteen of a thousand would promise a pace that no run keeps."""
+        size = min(len(self.took), max(self.WINDOW, len(self.took) // self.PART))
+        took, moved = [0.0, *accumulate(self.took)], [0, *accumulate(self.moved)]
+        starts = range(len(self.took) - size + 1)
+        return max(1e-9, min((took[i + size] - took[i]) / (moved[i + size] - moved[i]) for i in starts))
 
     def _scoring(self) -> float:
         """Seconds that one score takes, found by taking one."""
-        if self.trainer.scorer is None:
+        if self.trainer.scores.scorer is None:
             return 0.0
         begun = time.monotonic()
         self.trainer._score()

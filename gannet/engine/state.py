@@ -50,11 +50,8 @@ def capture(trainer: Trainer) -> tuple[Tensors, dict[str, Any]]:
         "seconds": trainer.seconds,
         "health": trainer.health.state,
         "pilot": table.pilot.state,
-        "ring": trainer.ring,
-        "best": trainer.best,
-        "stale": trainer.stale,
-        "scores": trainer.scores,
-        "next_score": trainer.next_score,
+        "ring": trainer.ring.entries,
+        **trainer.scores.state,
         "done": {k: v for k, v in trainer.done.items() if k != "commit"},
     }
     return tensors, state
@@ -79,9 +76,8 @@ def restore(trainer: Trainer, tensors: Tensors, state: dict[str, Any]) -> None:
     trainer.planned, trainer.cap = state["planned"], state["cap"]
     trainer.rollbacks, trainer.seconds = state["rollbacks"], state["seconds"]
     trainer.health.state = state["health"]
-    table.pilot.state, trainer.ring = state["pilot"], list(state["ring"])
-    trainer.best, trainer.stale, trainer.scores = state["best"], state["stale"], state["scores"]
-    trainer.next_score = state["next_score"]
+    table.pilot.state, trainer.ring.entries = state["pilot"], list(state["ring"])
+    trainer.scores.state = state
     trainer.done.update(state["done"])
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from gannet.core.schedule import in_samples
 from gannet.core.types import Clock
 from gannet.engine import checkpoint, distributed, pictures, plots, state
 from gannet.engine.assembly import Game
-from gannet.engine.budget import SCORING, Budget
+from gannet.engine.budget import Budget
 from gannet.engine.compiling import compile_networks
 from gannet.engine.console import Mute, Silent
 from gannet.engine.distributed import average_buffers
@@ -28,25 +28,15 @@ from gannet.engine.loggers import Logger, Loggers
 from gannet.engine.looks import Looks
 from gannet.engine.memory import keep_freed_memory, passing
 from gannet.engine.profiling import Profiler
+from gannet.engine.ring import Ring
 from gannet.engine.run import Run
+from gannet.engine.scores import Scorer, Scores, SeenByOne
 from gannet.engine.signals import Signals
 from gannet.engine.turn import NonFinite, Report, Table
 
 ROLLBACKS = 2
 UNKNOWN = 10**15  # a total not yet measured: every schedule stands at its beginning
-RING = 4
 REDRAW = 15.0  # seconds between drawings of progress.png, which take most of a second
-
-
-class Scorer(Protocol):
-    """What the trainer needs of an evaluator."""
-
-    @property
-    def primary(self) -> str: ...
-    @property
-    def better(self) -> str: ...
-    def labels(self) -> Tensor | None: ...
-    def score(self, generate: Callable[[int, int], Tensor]) -> dict[str, float]: ...
 
 
 @dataclass
@@ -61,10 +51,6 @@ class Outcome:
     grid: Path | None = None
 
 
-class SeenByOne(NonFinite):
-    """Found in what only the first process does (scores, checkpoints), so the others cannot roll back with it."""
-
-
 class Trainer:
     """Moves a `Game` until its stop. All that must survive a restart is in `state.capture(self)`."""
 
@@ -77,7 +63,7 @@ class Trainer:
         loggers: Logger | None = None,
     ):
         keep_freed_memory()
-        self.game, self.experiment, self.scorer = game, game.experiment, scorer
+        self.game, self.experiment = game, game.experiment
         self.loggers: Logger = loggers if loggers is not None else Loggers()
         self.run = run
         self.writes = run is not None and world.rank() == 0
@@ -91,16 +77,14 @@ class Trainer:
         self.clock = Clock(0, stop.samples if stop.samples is not None else UNKNOWN, 0)
         # Seconds of wall time that end the run: the minutes themselves beside samples, else 1.5 × what they planned.
         self.cap = None if stop.minutes is None else stop.minutes * (90 if stop.samples is None else 60)
-        self.seconds, self.rollbacks, self.stale = 0.0, 0, 0
-        self.best: dict[str, Any] | None = None
-        self.scores: dict[str, float] = {}
+        self.seconds, self.rollbacks = 0.0, 0
+        self.scores = Scores(scorer, self.experiment)
         self.grid: Path | None = None
         self.shown: list[tuple[Tensor, Tensor]] = []  # reals and fakes of this step's last discriminator turn
         self.done = dict.fromkeys(("score", "grid", "commit"), -1)  # at how many samples each was last done
-        self.next_score = 0  # at how many samples, at the earliest, where scores pace themselves
         self.failed_commits = 0
         self.rolls_back = any(c.actuator == "rollback" for c in game.controllers.values())
-        self.ring: list[dict[str, Any]] = []  # snapshots a controller may return to, newest last
+        self.ring = Ring()
         self.pace = [0.0, 0.0]  # samples and seconds of the steps since the last log line
         self.committed: Path | None = None
         self.last_commit, self.wanted = 0.0, False  # when the last commit was tried, and whether one is overdue
@@ -161,22 +145,15 @@ class Trainer:
                 self.loggers.close()
                 if profiler and (table := profiler.close()):
                     self.console.note(table)
-        return Outcome(reason, self.clock.samples, self.scores, self.best, signal, self.grid)
+        return Outcome(reason, self.clock.samples, self.scores.last, self.scores.best, signal, self.grid)
 
     def _reason(self, signals: Signals) -> str:
         """Why to stop now, as this process sees it; "" to go on."""
-        stop = self.experiment.stop
         if signals.received is not None:
             return "signal"
         if self.cap is not None and self.seconds > self.cap:
             return "time"
-        if stop.target is not None and self.scorer and self.scorer.primary in self.scores:
-            value = self.scores[self.scorer.primary]
-            if value <= stop.target if self.scorer.better == "lower" else value >= stop.target:
-                return "target"
-        if stop.patience is not None and self.stale >= stop.patience:
-            return "patience"
-        return ""
+        return self.scores.ends
 
     def advance(self) -> None:
         """One step as the loop plays it, without its console, signals, budget and records."""
@@ -251,7 +228,7 @@ class Trainer:
             return self.crossed("10%" if every == "auto" else every)
         if self.planned is None:
             return False
-        return self.clock.samples >= max(self.next_score, self.done["score"] + self.planned / 10)
+        return self.clock.samples >= max(self.scores.earliest, self.done["score"] + self.planned / 10)
 
     def _due(self, save_requested: bool, scored: bool) -> None:
         """What this step makes due; `scored`: a score has been taken at it already."""
@@ -260,7 +237,7 @@ class Trainer:
             self._log()
         if self.crossed(keep.samples):
             self._show()
-        scoring = self.scorer is not None and not scored and self._score_due()
+        scoring = self.scores.scorer is not None and not scored and self._score_due()
         # Only at these steps do all processes meet over their buffers, so only there may the first one save them.
         meeting = line or scoring or scored or self.crossed(keep.checkpoints)
         if meeting:
@@ -270,13 +247,9 @@ class Trainer:
         self.wanted |= save_requested or time.monotonic() - self.last_commit > 60 * keep.minutes
         if self.planned is not None and self.clock.samples >= self.planned:
             return  # the end commits too, after the last score
-        best, regular = self._is_best(), self.crossed(keep.checkpoints)
+        best, regular = self.scores.best_at(self.clock.samples), self.crossed(keep.checkpoints)
         if best or regular or (self.wanted and (meeting or world.size() == 1)):
             self._commit(best=best, snapshot=regular)
-
-    def _is_best(self) -> bool:
-        """Whether this step holds the best score so far."""
-        return self.best is not None and self.best["samples"] == self.clock.samples
 
     def _log(self) -> None:
         record: dict[str, Any] = self.health.flush()
@@ -315,22 +288,22 @@ class Trainer:
 
     def _return(self, since: float) -> bool:
         """Go back to the newest snapshot from before `since` whose fakes had their spread, if there is one."""
-        names = [entry["name"] for entry in self.ring if entry["samples"] < since and entry["well"]]
-        name = distributed.same_text(self.game.device, names[-1] if names else "")
+        name = distributed.same_text(self.game.device, self.ring.well_before(since))
         if not name or self.run is None:
             return False
-        pilot, ring = self.table.pilot.state, self.ring
+        pilot, ring = self.table.pilot.state, self.ring.entries
         self._restart(checkpoint.read(self.run.checkpoints / name))
         self.table.pilot.state = pilot
-        self.ring = [entry for entry in ring if entry["samples"] <= self.clock.samples]
+        self.ring.entries = ring
+        self.ring.cut(self.clock.samples)
         return True
 
     def _restart(self, found: checkpoint.Checkpoint) -> None:
         """Go on from a checkpoint of this very run, whose plan may be newer than it: measured, or extended, since."""
         seconds, planned, cap, total = self.seconds, self.planned, self.cap, self.clock.total
-        best = self.best
+        best = self.scores.best
         self.resume(found)
-        self.seconds, self.planned, self.cap, self.best = seconds, planned, cap, best
+        self.seconds, self.planned, self.cap, self.scores.best = seconds, planned, cap, best
         self.clock = replace(self.clock, total=total)
         self.before = self.clock.samples
 
@@ -366,35 +339,16 @@ class Trainer:
     def generate(self, count: int, start: int) -> Tensor:
         """Samples number `start` … of the averaged generator, from latents that are the same at every evaluation."""
         # The classes of the very rows they are compared with: drawn evenly, a rare class would count as an error.
-        return self.looks.generate(count, start, self.scorer.labels() if self.scorer else None)
+        return self.looks.generate(count, start, self.scores.scorer.labels() if self.scores.scorer else None)
 
     def _score(self) -> None:
         """Score the averaged weights."""
-        assert self.scorer is not None
         self.done["score"] = self.clock.samples
         if world.rank() != 0:
             return
-        begun = time.monotonic()
-        try:
-            with passing():
-                self.scores = self.scorer.score(self.generate)
-        except DivergedError as error:
-            raise SeenByOne("generator", str(error), "a sample") from None
-        if self.experiment.evaluate.every == "auto":
-            took, pace = time.monotonic() - begun, self.clock.samples / max(1e-9, self.seconds)
-            self.next_score = self.clock.samples + round(pace * took / SCORING)
-        value = self.scores[self.scorer.primary]
-        lower = self.scorer.better == "lower"
-        improved = self.best is None or (value < self.best["value"] if lower else value > self.best["value"])
-        self.stale = 0 if improved else self.stale + 1
-        if improved:
-            self.best = {
-                "metric": self.scorer.primary,
-                "value": value,
-                "samples": self.clock.samples,
-                "scores": self.scores,
-            }
-        self._record("score", scores=self.scores, best=improved)
+        with passing():
+            improved = self.scores.take(self.generate, self.clock.samples, self.seconds)
+        self._record("score", scores=self.scores.last, best=improved)
 
     # -------------------------------------------------------------------------------------------------- records
 
@@ -421,15 +375,14 @@ class Trainer:
             return
         if self.rolls_back and snapshot:
             name = checkpoint.checkpoint_name(self.clock.samples)
-            well = self.health.spread >= COLLAPSED
-            self.ring = [*self.ring[1 - RING :], {"name": name, "samples": self.clock.samples, "well": well}]
+            self.ring.add(name, self.clock.samples, well=self.health.spread >= COLLAPSED)
         tensors, values = state.capture(self)
         values["log_position"] = self.run.log_position()
         name = checkpoint.checkpoint_name(self.clock.samples)
         pointer = self.run.checkpoints / "best.json"
         # Pinned until the next best has been named: a kill in between must not leave the pointer without its target.
         pinned = {checkpoint.pointed(self.run.checkpoints, "best")} if pointer.exists() else set()
-        pinned |= {entry["name"] for entry in self.ring}
+        pinned |= self.ring.names
         try:
             self.committed = checkpoint.commit(
                 self.run.checkpoints, name, tensors, values, self.experiment.keep.newest, pinned
@@ -444,27 +397,22 @@ class Trainer:
             raise SeenByOne("generator", str(error), "the weights") from None
         self.failed_commits = 0
         self.done["commit"] = self.clock.samples
-        self._name_snapshot()
-        if best and self.best is not None:
-            self.best["checkpoint"] = self.committed.name
+        self.ring.rename(self.clock.samples, self.committed.name)
+        if best and self.scores.best is not None:
+            self.scores.best["checkpoint"] = self.committed.name
             checkpoint.point(self.run.checkpoints, "best", self.committed.name)
-
-    def _name_snapshot(self) -> None:
-        """A checkpoint learns its own name only when it is written, and its state was captured before."""
-        if self.ring and self.committed and self.ring[-1]["samples"] == self.clock.samples:
-            self.ring[-1]["name"] = self.committed.name
 
     def resume(self, found: checkpoint.Checkpoint) -> None:
         """Go on from a checkpoint: the log is cut back to where it stood."""
         state.restore(self, found.tensors, found.state)
         self.committed = found.path
         self.done["commit"] = self.clock.samples
-        self._name_snapshot()
+        self.ring.rename(self.clock.samples, found.name)
         if self.writes and self.run:
             self.run.truncate_log(found.state["log_position"])
-            if self.best and self.best["samples"] == self.clock.samples:
+            if self.scores.best and self.scores.best_at(self.clock.samples):
                 # This very commit holds the best weights; it was written before it had a name to remember.
-                self.best["checkpoint"] = found.name
+                self.scores.best["checkpoint"] = found.name
                 checkpoint.point(self.run.checkpoints, "best", found.name)
 
     def extend(self, seconds: float) -> None:
@@ -496,7 +444,7 @@ class Trainer:
         average_buffers([*self.game.networks.values(), *self.ema.modules.values()])
         samples = self.clock.samples
         if reason != "signal":
-            if self.scorer and self.clock.step and self.done["score"] != samples:
+            if self.scores.scorer and self.clock.step and self.done["score"] != samples:
                 self._score()
                 self.done["commit"] = -1
             if self.done["grid"] != samples:
@@ -504,7 +452,7 @@ class Trainer:
                 self.done["commit"] = -1
         # Committed before the last line is written: a longer stop resumes here and the log has no gap and no repeat.
         if self.done["commit"] != samples:
-            self._commit(best=self._is_best(), last=True)
+            self._commit(best=self.scores.best_at(samples), last=True)
         self._record("stop", reason=reason)
         self._draw()
 

@@ -264,14 +264,14 @@ def test_the_newest_snapshot_before_the_fall_is_taken(tiny, place, no_plots, mon
     experiment = resolve("quick", overrides).experiment
     trainer = Trainer(assemble(experiment), api.train("quick", overrides, place("run"))[0])
     trainer.resume(checkpoint.latest(trainer.run.checkpoints))
-    ring = [entry["samples"] for entry in trainer.ring]
+    ring = [entry["samples"] for entry in trainer.ring.entries]
     assert ring == sorted(ring)
     assert len(ring) >= 3
-    before = trainer.ring[-2]["samples"]
-    assert trainer._return(trainer.ring[-1]["samples"])
+    before = trainer.ring.entries[-2]["samples"]
+    assert trainer._return(trainer.ring.entries[-1]["samples"])
     assert trainer.clock.samples == before
-    assert [entry["samples"] for entry in trainer.ring] == ring[:-1]
-    trainer.ring = [{**entry, "well": False} for entry in trainer.ring]
+    assert [entry["samples"] for entry in trainer.ring.entries] == ring[:-1]
+    trainer.ring.entries = [{**entry, "well": False} for entry in trainer.ring.entries]
     assert not trainer._return(10**9), "a snapshot that was not well is no use"
 
 

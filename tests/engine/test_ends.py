@@ -149,6 +149,21 @@ def test_a_moment_in_which_the_machine_was_busy_does_not_shorten_the_plan(tiny, 
     assert trainer.planned == pytest.approx(trainer.clock.samples + 800 * 60 * Budget.RESERVE, abs=8)
 
 
+def test_a_lucky_moment_does_not_lengthen_the_plan(tiny, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    trainer = Trainer(assemble(resolve("gan", {**tiny("gan"), "stop.samples": None, "stop.minutes": 1}).experiment))
+    budget = Budget(trainer)
+    for step in range(400):
+        trainer._step(False)
+        now[0] += 0.002 if 100 < step < 120 else 0.01
+        budget.measure()
+        if trainer.planned is not None:
+            break
+    # 800 samples a second but for 16 steps at five times that, which may count as little as they were.
+    assert trainer.planned == pytest.approx(trainer.clock.samples + 800 * 60 * Budget.RESERVE, rel=0.5)
+
+
 @pytest.mark.parametrize(("every", "cost", "scores"), [("auto", 0, 10), ("auto", 2, 4), ("10%", 2, 10)])
 def test_slow_scores_are_taken_less_often_where_nobody_asked(every, cost, scores, tiny, place, monkeypatch):
     """A hundred steps of a second each. A score of two seconds may come every forty; one is always taken at the end."""
@@ -162,7 +177,8 @@ def test_slow_scores_are_taken_less_often_where_nobody_asked(every, cost, scores
 
         return slowed
 
-    monkeypatch.setattr("gannet.engine.trainer.time", SimpleNamespace(monotonic=lambda: now))
+    for module in ("trainer", "scores"):
+        monkeypatch.setattr(f"gannet.engine.{module}.time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(Trainer, "_step", takes(1, Trainer._step))
     monkeypatch.setattr(Evaluator, "score", takes(cost, Evaluator.score))
     scored = {"metrics": ["frechet"], "n": 16, "every": every}
