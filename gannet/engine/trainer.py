@@ -128,6 +128,7 @@ class Trainer:
                         self.pace[1] += time.monotonic() - begun
                         scored = budget.measure()
                         self._due(signals.take_save_request(), scored)
+                        budget.correct()
                     except NonFinite as problem:
                         self._roll_back(problem)
                         continue

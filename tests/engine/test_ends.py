@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -162,6 +163,61 @@ def test_a_lucky_moment_does_not_lengthen_the_plan(tiny, monkeypatch):
             break
     # 800 samples a second but for 16 steps at five times that, which may count as little as they were.
     assert trainer.planned == pytest.approx(trainer.clock.samples + 800 * 60 * Budget.RESERVE, rel=0.5)
+
+
+def timed(tiny, monkeypatch, pace, **more):
+    """A minute's run whose step number k takes `pace(k)` seconds, to its end; the trainer and its plans in order."""
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    overrides = {**tiny("gan"), "stop.samples": None, "stop.minutes": 1, **more}
+    trainer = Trainer(assemble(resolve("gan", overrides).experiment))
+    budget, plans = Budget(trainer), []
+    while trainer.planned is None or trainer.clock.samples < trainer.planned:
+        now[0] += pace(trainer.clock.step)
+        trainer.seconds = now[0] - 100
+        trainer.clock = replace(trainer.clock, samples=trainer.clock.samples + 8, step=trainer.clock.step + 1)
+        trainer.before = trainer.clock.samples - 8
+        budget.measure()
+        budget.correct()
+        plans += [] if trainer.planned in (None, *plans[-1:]) else [trainer.planned]
+    return trainer, plans
+
+
+@pytest.mark.parametrize("after", [0.005, 0.02, 0.05])
+def test_a_pace_that_changes_is_met_by_another_plan(after, tiny, monkeypatch):
+    trainer, plans = timed(tiny, monkeypatch, lambda step: 0.01 if step < 400 else after)
+    assert plans[0] == pytest.approx(800 * 60 * Budget.RESERVE, rel=0.1)
+    assert trainer.seconds == pytest.approx(60, abs=1.5)
+    assert trainer.clock.total == trainer.planned == plans[-1]
+    assert len(plans) > 1
+
+
+def test_a_pace_that_is_kept_leaves_the_plan_alone(tiny, monkeypatch):
+    trainer, plans = timed(tiny, monkeypatch, lambda step: 0.0101 if step % 2 else 0.0099)
+    assert len(plans) <= 2  # what was kept back for log lines is found to be free
+    assert trainer.seconds == pytest.approx(60, abs=1.5)
+
+
+def test_the_last_quarter_of_a_run_keeps_its_plan(tiny, monkeypatch):
+    """Learning rates end there, and must end with the run."""
+    slow = 60 * 0.8 / 0.01
+    trainer, _ = timed(tiny, monkeypatch, lambda step: 0.01 if step < slow else 0.02)
+    assert trainer.seconds == pytest.approx(60 * 1.2, abs=2)
+
+
+@pytest.mark.parametrize("change", [{"stop.samples": 800}, {}])
+def test_samples_that_were_asked_for_are_kept(change, tiny, monkeypatch):
+    trainer = Trainer(
+        assemble(resolve("gan", {**tiny("gan"), "stop.samples": None, "stop.minutes": 1, **change}).experiment)
+    )
+    trainer.planned = 800
+    trainer.clock = replace(trainer.clock, total=800 if change else 400)  # or it was extended, from 400
+    budget = Budget(trainer)
+    for samples in range(0, 800, 8):
+        trainer.before, trainer.seconds = samples, samples / 10
+        trainer.clock = replace(trainer.clock, samples=samples + 8)
+        budget.correct()
+    assert trainer.planned == 800
 
 
 @pytest.mark.parametrize(("every", "cost", "scores"), [("auto", 0, 10), ("auto", 2, 4), ("10%", 2, 10)])
