@@ -211,7 +211,7 @@ def test_what_a_person_set_is_left_alone(machine):
         ("controllers.steer-rate=none", {"rollback", "steer-penalty"}),
         ("controllers=[rollback]", {"rollback"}),
         (
-            "controllers.steer-augmentation.target=0.7",
+            "controllers.steer-augmentation.target=0.8",
             {"rollback", "steer-penalty", "steer-augmentation", "steer-rate"},
         ),
     ],

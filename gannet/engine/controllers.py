@@ -105,8 +105,8 @@ class SteerAugmentation(Controller):
     """The amount of augmentation, from signs that the discriminator learns its training rows by heart.
 
     signal "heldout": P(D(trained) > D(held out)), ½ when it has learned nothing of them by heart; "sign":
-    E[sign D(real)], the r_t of Karras et al. 2020 (ADA), whose target is 0.6. Above `target` the amount grows by
-    `step`, below `target` − `slack` it shrinks by half as much; it stays within 0 … `largest`.
+    E[sign D(real)], the r_t of Karras et al. 2020 (ADA), for which they give the target 0.6. Above `target` the amount
+    grows by `step`, below `target` − `slack` it shrinks by half as much; it stays within 0 … `largest`.
     """
 
     actuator = "augmentation"
@@ -115,7 +115,7 @@ class SteerAugmentation(Controller):
         self,
         *,
         signal: Literal["heldout", "sign"] = "heldout",
-        target: float = 0.6,
+        target: float = 0.7,
         slack: float = 0.05,
         step: float = 0.1,
         start: float = 0.0,
