@@ -59,8 +59,6 @@ def as_ours(error: Exception, app: typer.Typer) -> GannetError | None:
 
 def _misread(error: Any, app: typer.Typer) -> UsageError:
     """What Typer could not read, and how it is written."""
-    from gannet.core.experiment import Experiment
-
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "gannet"
     text = error.format_message().rstrip(".")
@@ -68,6 +66,9 @@ def _misread(error: Any, app: typer.Typer) -> UsageError:
         given = text.partition("'")[2].partition("'")[0]
         names = [c.name or c.callback.__name__ for c in app.registered_commands]  # type: ignore[union-attr]
         return UsageError(unknown("command", given, [*names, *(str(group.name) for group in app.registered_groups)]))
+    # Only here: it imports torch, and whoever mistypes a command must not wait for that.
+    from gannet.core.experiment import Experiment
+
     option = str(getattr(error, "option_name", "")).lstrip("-")
     if path in TAKE_SETTINGS and option.partition(".")[0] in Experiment.model_fields:
         return UsageError(f"{text}; {option} is a setting. Write it without dashes: {option}=VALUE.")
