@@ -40,7 +40,11 @@ FEW = 100_000
 """Below this many samples even the usual width is too slow for the budget."""
 WORTH = 1.3
 """How many times faster the narrower network must be there."""
+APART = 10
+"""Steps between two log lines at least: of fewer a line says little, and a line may cost as much as two."""
 UNAUGMENTED = {"augment": "[]", "controllers.steer-augmentation": "none"}
+STEPS, SMALLEST = 1200, 8
+"""Steps below which a smaller batch, of which there are more, is worth what its samples cost more; the smallest."""
 FAMILIAR = 10
 """Passes over the data before a discriminator can know it by heart."""
 
@@ -197,6 +201,23 @@ def _plan_size(planned: Resolved, source: Source, seen: Look, chosen: Plan, bega
         chosen.choose(
             f"width {width}: about {samples:,.0f} samples in {stop.minutes:g} minutes ({told})", _widths(width)
         )
+        samples = _plan_batch(amend(planned, _widths(width), ORIGIN), source, chosen, samples, allowed)
+    return samples
+
+
+def _plan_batch(planned: Resolved, source: Source, chosen: Plan, samples: float, allowed: float) -> float:
+    """Halve the batch while there would be few steps of it; the samples the run will see then."""
+    seconds = 60 * (planned.experiment.stop.minutes or 0)
+    before = batch = planned.experiment.batch
+    while batch > SMALLEST and samples / batch < STEPS and time.monotonic() < allowed:
+        smaller = amend(planned, {"batch": batch // 2}, ORIGIN)
+        if smaller.experiment.batch == batch:  # a person's word
+            break
+        batch //= 2
+        samples = seconds * _rate(smaller, source, min(1.0, MEASURING * seconds / 3))
+    if batch < before:
+        why = f"batch {batch}: about {samples / batch:,.0f} steps, for {before} would leave too few"
+        chosen.choose(why, {"batch": batch})
     return samples
 
 
@@ -211,6 +232,10 @@ def _plan_length(planned: Resolved, seen: Look, chosen: Plan, samples: float | N
     if samples:
         halflife = min(500_000, max(1000, round(samples / 8, -3)))
         chosen.choose(f"moving average: half-life {halflife:,.0f} samples", {"ema.halflife": halflife})
+        steps = samples / planned.experiment.batch
+        percent = min(10, math.ceil(100 * APART / steps))
+        if steps < 200 * APART:  # otherwise they come at every half percent
+            chosen.choose(f"log lines: every {percent} % of about {steps:,.0f} steps", {"keep.log": f"{percent}%"})
     if len(seen.data.shape) != 3:
         return
     passes = math.inf if samples is None else samples / distinct

@@ -123,7 +123,7 @@ def sample(
             "--out",
             metavar="PATH",
             show_default="samples/seed-SEED.png in the run",
-            help="FILE.png, FILE.npy, a folder.",
+            help="FILE.png, .npy, .csv, a folder.",
         ),
     ] = None,
     plugin: Plugin = None,

@@ -159,16 +159,16 @@ def _checkpoints(run: Run, which: Which, source: Source, shown: str, judge: Eval
     for name, model in models.items():
         check_shape(str(run.path), model.data, source.spec, shown)
         alike = model.data.names == source.spec.names and model.data.classes == source.spec.classes
-        sets.append(of_run(name, model, judge.labels if alike else lambda: None))
+        sets.append(of_run(name, model, source.spec, judge.labels if alike else lambda: None))
     return sets, notes
 
 
 def _rows(what: Any, source: Source, shown: str) -> torch.Tensor:
     if isinstance(what, Path):
         return rows_at(what, source.spec, shown)
-    found = ArraySource.from_arrays(what)
+    found = ArraySource.from_arrays(what, scale="none")
     check_shape("the array", found.spec, source.spec, shown)
-    return all_rows(found)
+    return source.spec.x.standardised(all_rows(found))
 
 
 def _named(what: Any) -> str:

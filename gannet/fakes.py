@@ -50,22 +50,24 @@ class Along(Mixed):
         super().__init__(ends, torch.stack([angle.cos(), angle.sin()], dim=1), draw)
 
 
-def of_run(name: str, model: Model, labels: Callable[[], Tensor | None]) -> Fakes:
-    """Samples of the averaged weights of one checkpoint. `labels()` are the classes of the rows they are compared with;
-    drawn evenly, a rare class would count as an error."""
+def of_run(name: str, model: Model, wanted: DataSpec, labels: Callable[[], Tensor | None]) -> Fakes:
+    """Samples of the averaged weights of one checkpoint, in the units of the reference `wanted`. `labels()` are the
+    classes of the rows they are compared with; drawn evenly, a rare class would count as an error."""
     task = model.task
     conditional = any(role.data.classes for role in task.roles.values())
     given = model.conditions() if "given" in task.fields else None
     dtype = torch.float64 if model.experiment.precision == "fp64" else torch.float32
+    own = model.data.x
 
     def made(draw: Draw, count: int, start: int) -> Tensor:
         y = labels() if conditional else None
         with installed(Draw(*draw.key, draw.indices, dtype=dtype).child("layers")):
-            return task.sample(
+            x = task.sample(
                 draw,
                 None if y is None else y[start : start + count],
                 None if given is None else given(range(start, start + count)).to(dtype),
             )
+        return x if own.units == wanted.x.units else wanted.x.standardised(own.restored(x))
 
     def drawn(seed: int, count: int, start: int) -> Draw:
         # Not the latents by which the best checkpoint was chosen: those flatter it.
@@ -106,7 +108,9 @@ def find(what: str | Path) -> Path:
             around = [p for place in {path.parent, inside.parent} if place.is_dir() for p in place.iterdir()]
             close = [str(p) for p in around if p.name in nearest(path.name, [p.name for p in around])]
             hint = f" Did you mean: {', '.join(sorted(close)[:3])}?" if close else ""
-            raise UsageError(f"{path} does not exist.{hint} Give a run, a folder or zip of images, or a .npy file.")
+            raise UsageError(
+                f"{path} does not exist.{hint} Give a run, a folder or zip of images, a .npy or a .csv file."
+            )
         return path
     return inside
 
@@ -121,13 +125,15 @@ def rows_at(path: Path, wanted: DataSpec, reference: str) -> Tensor:
     another shape."""
     text = str(path) if path.is_absolute() else f"./{path}"
     spec = Spec("folder", (), {"path": str(path)}) if path.is_dir() else data_shorthand(text)
-    if spec.name not in ("folder", "array"):
-        raise UsageError(f"{path} holds no samples. Give a run, a folder or zip of images, or a .npy file.")
+    if spec.name in ("array", "csv"):
+        spec = spec.with_arg("scale", "none")
+    elif spec.name != "folder":
+        raise UsageError(f"{path} holds no samples. Give a run, a folder or zip of images, a .npy or a .csv file.")
     found: Source = SOURCES.build(spec, where=str(path))
     if spec.name == "folder" and (found.spec.shape[0], wanted.shape[:1]) == (1, (3,)):
         found = SOURCES.build(spec.with_arg("channels", 3), where=str(path))  # grey files in a set of colours
     check_shape(str(path), found.spec, wanted, reference)
-    return all_rows(found)
+    return wanted.x.standardised(all_rows(found))
 
 
 def all_rows(source: Source) -> Tensor:

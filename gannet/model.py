@@ -95,8 +95,9 @@ class Model:
         return attribute(self.task, scorer, n, index, _dtype(self.experiment))
 
     def shown(self, x: Tensor) -> np.ndarray:
-        """Samples as they are given away: uint8 `[N, H, W, C]` for images, else float32 `[N, D]`."""
-        return to_uint8(x) if self.data.kind == "image" else x.numpy()
+        """Samples as they are given away: uint8 `[N, H, W, C]` for images, else float32 `[N, D]` in the units of the
+        data they learned from."""
+        return to_uint8(x) if self.data.kind == "image" else self.data.x.restored(x).numpy()
 
     def conditions(self) -> Callable[[range], Tensor]:
         """Held-out conditions for a translator, by position, over and over."""

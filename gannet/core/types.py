@@ -38,13 +38,31 @@ class Field:
 
     `shape` excludes the batch axis: `(C, H, W)` for images, `(D,)` for points. `range` is the interval its values
     live in, `None` when unbounded. `order` is "x" when row i belongs to row i of `x` (paired), "own" when the field
-    is a second, unpaired domain drawn in its own order.
+    is a second, unpaired domain drawn in its own order. `units` is there for points `[D]` that a source standardised:
+    mean and deviation of every column, so that mean + deviation·x is the number as it was given.
     """
 
     shape: tuple[int, ...]
     kind: str = "image"
     range: tuple[float, float] | None = (-1.0, 1.0)
     order: str = "x"
+    # Not among what a data set's digests are made of, as its rows say the same.
+    units: tuple[tuple[float, float], ...] = field(default=(), repr=False)
+
+    def restored(self, x: Tensor) -> Tensor:
+        """Samples `x` `[…, *shape]` in the units of what was given; `x` itself where nothing was standardised."""
+        return self._converted(x, lambda x, mean, deviation: mean + deviation * x)
+
+    def standardised(self, x: Tensor) -> Tensor:
+        """Numbers `x` `[…, *shape]` as they were given, in the units that samples have; undoes `restored`."""
+        return self._converted(x, lambda x, mean, deviation: (x - mean) / deviation)
+
+    def _converted(self, x: Tensor, by: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+        if not self.units:
+            return x
+        # In fp64: 7 digits of a date in seconds are an hour.
+        mean, deviation = torch.tensor(self.units, dtype=torch.float64, device=x.device).unbind(1)
+        return by(x.double(), mean, deviation).to(x.dtype)
 
 
 @dataclass(frozen=True)
@@ -82,12 +100,21 @@ class DataSpec:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON that `from_json` reads back."""
         fields = {name: dataclasses.asdict(part) for name, part in self.fields.items()}
+        for plain in fields.values():
+            if not plain["units"]:  # as it was before there were any
+                del plain["units"]
         return {"fields": fields, "classes": self.classes, "names": list(self.names)}
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> DataSpec:
         fields = {
-            name: Field(tuple(f["shape"]), f["kind"], f["range"] and tuple(f["range"]), f["order"])
+            name: Field(
+                tuple(f["shape"]),
+                f["kind"],
+                f["range"] and tuple(f["range"]),
+                f["order"],
+                tuple((mean, deviation) for mean, deviation in f.get("units", ())),
+            )
             for name, f in value["fields"].items()
         }
         return DataSpec(fields, value["classes"], tuple(value["names"]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -13,12 +15,17 @@ from torch import Tensor
 
 from gannet.core.errors import DataError, UsageError, nearest
 from gannet.core.registry import SOURCES
+from gannet.core.types import Field
 from gannet.data.memory import MemorySource
 
 Range = Literal["auto", "0..1", "-1..1", "0..255"]
 Layout = Literal["auto", "hwc", "chw"]
+Scale = Literal["auto", "columns", "none"]
 KEYS = ("x", "y", "given")
 CHANNELS = (1, 3, 4)
+FAR, NEAR = 10.0, 0.01
+"""Points keep their values where no column's mean or deviation is over the first, and no deviation below the second:
+what networks and penalties are made for."""
 BOUNDS = {"0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0), "0..255": (0.0, 255.0)}
 
 
@@ -27,7 +34,9 @@ class ArraySource(MemorySource):
     """A `.npy` file, or a `.npz` file with `x` and, if wanted, `y` `[N]` whole numbers and `given` (paired with `x`).
 
     `x` and `given` are images `[N, H, W]`, `[N, H, W, C]` or `[N, C, H, W]`, or points `[N, D]`. uint8 images are
-    0 … 255; floats need a range, which `auto` accepts only where the values leave no doubt. Points keep their values.
+    0 … 255; floats need a range, which `auto` accepts only where the values leave no doubt. Points whose columns have
+    means or deviations above 10 or deviations below 0.01 are standardised column by column, and samples of them come
+    back in the units of the file: `scale` says that for all (`columns`) or for none.
     A fixed random share `test` of the rows is held out. Object arrays are never loaded. Raises `DataError` naming the
     first bad index.
     """
@@ -38,11 +47,12 @@ class ArraySource(MemorySource):
         path: str,
         range: Range = "auto",
         layout: Layout = "auto",
+        scale: Scale = "auto",
         test: float = 0.1,
         limit: int | None = None,
         labels: tuple[int | str, ...] | None = None,
     ):
-        self._fill(_load(Path(path).expanduser()), path, range, layout, test, limit, labels)
+        self._fill(_load(Path(path).expanduser()), path, range, layout, scale, test, limit, labels)
 
     @classmethod
     def from_arrays(
@@ -53,6 +63,7 @@ class ArraySource(MemorySource):
         *,
         range: Range = "auto",
         layout: Layout = "auto",
+        scale: Scale = "auto",
         test: float = 0.1,
         limit: int | None = None,
         labels: tuple[int | str, ...] | None = None,
@@ -61,7 +72,7 @@ class ArraySource(MemorySource):
         arrays = {"x": x, "y": y, "given": given}
         source = cls.__new__(cls)
         found = {k: np.asarray(v) for k, v in arrays.items() if v is not None}
-        source._fill(found, "the array", range, layout, test, limit, labels)
+        source._fill(found, "the array", range, layout, scale, test, limit, labels)
         return source
 
     def _fill(
@@ -70,6 +81,7 @@ class ArraySource(MemorySource):
         origin: str,
         range: Range,
         layout: Layout,
+        scale: Scale,
         test: float,
         limit: int | None,
         labels: tuple[int | str, ...] | None,
@@ -90,8 +102,16 @@ class ArraySource(MemorySource):
             fields["y"], names = as_labels(arrays["y"], f"{origin}: y")
         order = torch.from_numpy(np.random.RandomState(0).permutation(n))
         held = min(n - 1, max(1, round(test * n)))
+        units = {}
+        for key, rows in fields.items():
+            if key != "y" and rows.dim() == 2:
+                units[key] = _units(rows[order[held:]], f"{origin}: {key}", scale)
+                field = Field(tuple(rows.shape[1:]), "points", None, units=units[key])
+                fields[key] = field.standardised(rows).float()
         train, rest = ({k: t[rows] for k, t in fields.items()} for rows in (order[held:], order[:held]))
         super().__init__(train, rest, names, labels, limit)
+        known = {k: dataclasses.replace(f, units=units.get(k, ())) for k, f in self.spec.fields.items()}
+        self.spec = dataclasses.replace(self.spec, fields=known)
 
 
 def _load(path: Path) -> dict[str, np.ndarray]:
@@ -115,7 +135,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
 
 
 def as_tensor(array: np.ndarray, where: str, range: Range, layout: Layout) -> Tensor:
-    """`array` as images `[N, C, H, W]`, uint8 or float32 in [−1, 1], or as points `[N, D]` float32.
+    """`array` as images `[N, C, H, W]`, uint8 or float32 in [−1, 1], or as points `[N, D]`, float64 as they are.
 
     Raises `DataError` for another rank or type, for values that are not finite, out of range, or all the same.
     """
@@ -132,12 +152,32 @@ def as_tensor(array: np.ndarray, where: str, range: Range, layout: Layout) -> Te
     if low == high:
         raise DataError(f"{where}: every value is {low:g}; there is nothing to learn.")
     if array.ndim == 2:
-        return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
+        return torch.from_numpy(np.array(array, dtype=np.float64))
     images = torch.from_numpy(np.ascontiguousarray(_channels_first(array, where, layout)))
     if array.dtype == np.uint8 and range in ("auto", "0..255"):
         return images
     lower, upper = BOUNDS[_range_of(array, low, high, where, range)]
     return images.float().sub_(lower).mul_(2 / (upper - lower)).sub_(1).clamp_(-1, 1)
+
+
+def _units(train: Tensor, where: str, scale: Scale) -> tuple[tuple[float, float], ...]:
+    """Mean and deviation of every column of the training rows `[N, D]`, empty where they are to stay as they are.
+    A column of one value keeps its unit."""
+    if scale == "none":
+        return ()
+    means, deviations = train.mean(0), train.std(0, correction=0)
+    varying = deviations[deviations > 0]
+    usual = max(float(means.abs().max()), float(varying.max())) <= FAR and float(varying.min()) >= NEAR
+    if scale == "auto" and usual:
+        return ()
+    if scale == "auto":
+        warnings.warn(
+            f"{where}: columns have means up to {float(means.abs().max()):.3g} and deviations from "
+            f"{float(varying.min()):.3g} to {float(varying.max()):.3g}, so each is standardised, and samples come back "
+            f"in these units. scale=none keeps the values, scale=columns says nothing."
+        )
+    deviations[deviations == 0] = 1
+    return tuple(zip(means.tolist(), deviations.tolist(), strict=True))
 
 
 def _channels_first(array: np.ndarray, where: str, layout: Layout) -> np.ndarray:

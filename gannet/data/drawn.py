@@ -17,7 +17,7 @@ from gannet.core.errors import DataError, ResourceError
 from gannet.core.random import mix
 from gannet.core.registry import SOURCES
 from gannet.core.spec import Spec
-from gannet.data.array import ArraySource
+from gannet.data.array import ArraySource, Scale
 from gannet.data.images import BadImage, decode, probe
 from gannet.data.plane import Density, gaussians
 
@@ -42,7 +42,7 @@ class Drawn(ArraySource):
 
     def __init__(self, rows: Any, density: Density | None = None, origin: str = "the points"):
         self.rows = _canonical(rows, origin, least=2)
-        self._fill({"x": self.rows}, origin, "auto", "auto", 0.1, None, None)
+        self._fill({"x": self.rows}, origin, "auto", "auto", "none", 0.1, None, None)
         self.density = density
         self.view = _view(self.rows)
 
@@ -63,13 +63,14 @@ class Drawn(ArraySource):
 
 
 @SOURCES.register("csv")
-class Csv(Drawn):
-    """Points in a text file: one or two numbers a line, between commas, semicolons, tabs or blanks.
+class Csv(ArraySource):
+    """Points in a text file: as many numbers in every line, between commas, semicolons, tabs or blanks.
 
-    A first line of names is passed over. A tenth of the rows is held out. Raises `DataError` naming the first bad line.
+    A first line of names is passed over. `scale`, `test` and `limit` are those of the source array. Raises `DataError`
+    naming the first bad line.
     """
 
-    def __init__(self, *, path: str):
+    def __init__(self, *, path: str, scale: Scale = "auto", test: float = 0.1, limit: int | None = None):
         file = Path(path).expanduser()
         try:
             if file.stat().st_size > MAX_TEXT:
@@ -79,11 +80,12 @@ class Csv(Drawn):
             raise DataError(f"{path} cannot be read: {error.strerror}.") from None
         except UnicodeDecodeError:
             raise DataError(f"{path} is no text in UTF-8; save it as CSV in UTF-8.") from None
-        super().__init__(parse_csv(text, path), origin=path)
+        # Without negative zeros, as points handed over in memory are.
+        self._fill({"x": parse_csv(text, path, widest=None) + 0.0}, path, "auto", "auto", scale, test, limit, None)
 
 
-def parse_csv(text: str, origin: str = "the CSV text") -> np.ndarray:
-    """Points `[n, 1]` or `[n, 2]` fp64 from lines of numbers between commas, semicolons, tabs or blanks.
+def parse_csv(text: str, origin: str = "the CSV text", widest: int | None = 2) -> np.ndarray:
+    """Points `[n, D]` fp64, D at most `widest`, from lines of numbers between commas, semicolons, tabs or blanks.
 
     The first line may hold names instead. Raises `DataError` naming the line for other numbers of columns, what is no
     finite number, fewer than 2 and more than 100,000 rows.
@@ -99,11 +101,12 @@ def parse_csv(text: str, origin: str = "the CSV text") -> np.ndarray:
         count = f"over {MAX_ROWS:,}" if len(lines) > MAX_ROWS else str(len(lines))
         raise DataError(f"{origin} has {count} rows of numbers; use 2 … {MAX_ROWS:,}.")
     width = len(_cells(lines[0][1]))
+    fits = widest is None or width <= widest
     rows = []
     for number, line in lines:
         cells = _cells(line)
-        if len(cells) != width or width not in (1, 2):
-            wanted = f"{width}, as in line {lines[0][0]}" if width in (1, 2) else "1 or 2"
+        if len(cells) != width or not fits:
+            wanted = f"{width}, as in line {lines[0][0]}" if fits else f"at most {widest}"
             raise DataError(f"{origin}, line {number}: {len(cells)} columns; use {wanted}. Decimals take a point: 0.5.")
         for cell in cells:
             if not _is_number(cell) or not math.isfinite(float(cell)):

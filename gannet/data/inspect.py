@@ -168,6 +168,7 @@ def _of_rows(spec: Spec, arguments: dict[str, Any]) -> Report:
     rows = rows_of(spec)
     field_ = rows.spec.x
     report = Report(str(spec), "rows of images" if field_.kind == "image" else field_.kind, dict(rows.planned))
+    report.training = {"standardises column by column": rows.planned["train"]} if field_.units else {}
     copies, counts = _Copies(), {split: Counter[int]() for split in SPLITS}
     bar = tqdm(total=sum(rows.planned.values()), desc="looking", unit=" rows", delay=2, leave=False, disable=None)
     with bar:

@@ -118,7 +118,7 @@ class Report:
             *((f"classes, {split}", f"{len(c)}, {_listed(c, 12)}") for split, c in self.classes.items() if c),
             ("height×width" if files else "shape", _listed(self.sizes)),
             ("mode" if files else "type", _listed(self.modes)),
-            ("training", _listed(self.training) if files else "takes the samples as they are"),
+            ("training", _listed(self.training) if files or self.training else "takes the samples as they are"),
             ("becomes", "×".join(map(str, self.shape)) if self.shape else "nothing yet"),
             *self._about_copies(),
             ("unreadable", f"{len(self.unreadable):,}"),

@@ -38,6 +38,7 @@ class Budget:
         self.moved: list[int] = []  # samples of each step
         self.scoring = 0.0  # seconds that a score takes
         self.since: tuple[int, float] | None = None  # samples and time of the last plan
+        self.reached = 0  # samples after the last step
 
     def measure(self) -> bool:
         """Called after every step. Makes the plan as soon as it can; whether it took a score for that."""
@@ -82,8 +83,10 @@ class Budget:
         if stop.minutes is None or stop.samples is not None or planned is None or planned != trainer.clock.total:
             return
         now = time.monotonic()
-        if self.since is None:  # resumed
+        # Resumed, or back at a snapshot: the time that steps took which count no more says nothing of the pace.
+        if self.since is None or samples <= self.reached:
             self.since = samples, now
+        self.reached = samples
         moved = samples - self.since[0]
         # What was seen since the run was resumed may be too little to go by.
         if samples > self.SETTLED * planned or moved < planned / 20 or not trainer.crossed("10%"):

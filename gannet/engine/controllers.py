@@ -15,7 +15,7 @@ from gannet.core.errors import UsageError
 from gannet.core.parts import Controller, Decision
 from gannet.core.registry import CONTROLLERS
 from gannet.engine.distributed import mean_over_processes
-from gannet.engine.health import over_equilibrium
+from gannet.engine.health import over_equilibrium, young
 
 Lines = list[Mapping[str, Any]]
 
@@ -215,9 +215,9 @@ class Rollback(Controller):
 class Pilot:
     """The controllers of a run, in their order, with the factor of each actuator."""
 
-    def __init__(self, controllers: Mapping[str, Controller], equilibrium: float, armed: float):
+    def __init__(self, controllers: Mapping[str, Controller], equilibrium: float):
         self.controllers = dict(sorted(controllers.items(), key=lambda item: ORDER.index(item[1].actuator)))
-        self.equilibrium, self.armed = equilibrium, armed
+        self.equilibrium = equilibrium
         self.factors: dict[str, float] = {c.actuator: c.start for c in self.controllers.values()}
         self.lines: list[dict[str, float]] = []
 
@@ -244,8 +244,7 @@ class Pilot:
         )
         del self.lines[:-KEPT]
         for name, controller in self.controllers.items():
-            # A young generator makes nothing but one grey picture, which is no collapse.
-            if controller.actuator == "rollback" and share < self.armed:
+            if controller.actuator == "rollback" and young(share, record["step"]):
                 continue
             decision = controller.decide(list(self.lines), self.factors[controller.actuator])
             if decision is not None:

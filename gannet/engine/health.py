@@ -13,7 +13,14 @@ from gannet.core.round import Round
 WINDOW = 6  # log lines in a row before an alarm stands or falls
 COLLAPSED = 0.5  # spread of fakes over reals below which modes are being lost
 AHEAD = (0.985, 0.1)  # P(real > fake) above and loss over its value at equilibrium below: hardly anything left to learn
-ARMED = 0.15  # share of the run before which a young generator's low spread is no news
+# A generator makes nothing but one grey picture at first, which is no collapse: for this share of the run, and as many
+# steps at least, since a run of some hundred is young all its life.
+ARMED, YOUNG = 0.15, 300
+
+
+def young(share: float, step: int) -> bool:
+    """Whether it is too early, at `share` of the run and this step of it, for a low spread to be news."""
+    return share < ARMED or step < YOUNG
 
 
 def p_above(real: Tensor, fake: Tensor) -> float:
@@ -67,10 +74,11 @@ class Health:
         self.sums, self.counts = {}, {}
         return means
 
-    def alarms(self, record: dict[str, Any], share: float) -> list[str]:
-        """New alarms after this log line; one stands until its signal has been good `WINDOW` times."""
+    def alarms(self, record: dict[str, Any], young: bool = False) -> list[str]:
+        """New alarms after this log line; one stands until its signal has been good `WINDOW` times. None of a run that
+        is `young`."""
         self.spread = record.get("spread", self.spread)
-        if share < ARMED:
+        if young:
             return []
         above = record.get("p_real_above_fake", 0.5)
         # A Wasserstein critic, whose loss at equilibrium is 0, should be ahead, and never counts as too far.

@@ -291,20 +291,31 @@ def save_samples(samples: np.ndarray, out: Path | str) -> Path:
     """Write samples where `out` says and return the path.
 
     `FILE.png`: one grid without captions. `FILE.npy`: the array as it is. A folder (no ending): one PNG a sample,
-    `000000.png` on. `samples` are bytes N×H×W×C, or points `[N, D]`, which only `.npy` can hold.
+    `000000.png` on. `FILE.csv`: a line a sample. `samples` are bytes N×H×W×C for the first three, or points `[N, D]`
+    for `.npy` and `.csv`.
     Raises UsageError for an ending that is none of these, or a folder that holds other files.
     """
     out = Path(out)
     ending = out.suffix.lower()
-    if ending not in ("", ".png", ".npy"):
+    if ending not in ("", ".png", ".npy", ".csv"):
         raise UsageError(
-            f"cannot write samples to '{out}': unknown ending '{ending}'. Allowed: FILE.png, FILE.npy, a folder."
+            f"cannot write samples to '{out}': unknown ending '{ending}'. Allowed: FILE.png, FILE.npy, FILE.csv, a "
+            "folder."
         )
     if ending == ".npy":
         buffer = io.BytesIO()
         np.save(buffer, samples, allow_pickle=False)
         return write(out, buffer.getvalue())
-    if samples.ndim != 4 or samples.dtype != np.uint8:
+    image = samples.ndim == 4 and samples.dtype == np.uint8
+    if ending == ".csv":
+        if image:
+            raise UsageError(
+                f"these samples are images, so '{out}' cannot hold them. Allowed: FILE.png, .npy, a folder."
+            )
+        text = io.BytesIO()
+        np.savetxt(text, samples, fmt="%.9g", delimiter=",")  # nine digits bring every fp32 back
+        return write(out, text.getvalue())
+    if not image:
         raise UsageError(
             f"these samples are no images ({samples.dtype} {samples.shape}), so '{out}' cannot hold them. "
             f"Write the numbers themselves: --out {out.with_suffix('.npy')}"

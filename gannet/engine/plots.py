@@ -32,6 +32,10 @@ LEGEND: dict[str, Any] = {
 }
 PANEL = (4.9, 3.0)
 """Inches a panel takes across and down, its labels included."""
+BESIDE = 46
+"""Letters of a legend, and six for each line drawn, that fit beside a title."""
+ROW = 0.075
+"""Share of a panel's height that a row of its legend takes."""
 BUCKETS = 300
 """Points a line is reduced to: more than its panel has pixels to tell apart."""
 MOST_SCORES = 4
@@ -69,6 +73,8 @@ def progress(records: list[Record], path: Path | str) -> Path:
         axes = figure.add_axes((left / width, bottom / height, (PANEL[0] - 0.8) / width, (PANEL[1] - 0.7) / height))
         draw(axes)
         _dress(axes, title, marks, end)
+        if axes.get_legend() is None:
+            _name_lines(axes)
     for i, record in enumerate(reversed(quotes)):
         said = f"{record['kind']} at {_count(_number(record['samples']))}: {record.get('text', '')}"
         colour = ALARM if record["kind"] == "alarm" else INK
@@ -134,12 +140,6 @@ def _curves(axes, lines: list[Line]) -> None:
         x, middle, low, high = _buckets(at, values)
         axes.fill_between(x, low, high, color=style["color"], alpha=0.15, linewidth=0)
         axes.plot(x, middle, label=label, marker="o" if len(x) == 1 else "", markersize=4, **style)
-    labels = [label for label, _, _ in lines if label]
-    if labels and len("".join(labels)) + 6 * len(labels) <= 40:  # beside the title, where it covers nothing
-        beside = {"loc": "lower right", "bbox_to_anchor": (1.01, 0.985), "ncols": len(labels) + 1, "columnspacing": 1.2}
-        axes.legend(**beside, **LEGEND)
-    elif labels:
-        axes.legend(loc="upper right", ncols=2, **LEGEND)
 
 
 def _magnitudes(axes, lines: list[Line]) -> None:
@@ -222,6 +222,23 @@ def _dress(axes, title: str, marks: list[float], end: float) -> None:
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(RULE)
+
+
+def _name_lines(axes) -> None:
+    """The legend, where it covers no line: beside the title, or in room made for it above them."""
+    handles, labels = axes.get_legend_handles_labels()
+    if not labels:
+        return
+    if len("".join(labels)) + 6 * len(labels) <= BESIDE:
+        beside = {"loc": "lower right", "bbox_to_anchor": (1.01, 0.985), "columnspacing": 1.2}
+        axes.legend(handles, labels, **beside, ncols=len(labels), **LEGEND)
+        return
+    across = 2
+    axes.legend(handles, labels, loc="upper right", ncols=across, **LEGEND)
+    scale = axes.yaxis.get_transform()
+    low, high = scale.transform(np.array(axes.get_ylim()))
+    room = min(0.5, ROW * math.ceil(len(labels) / across))
+    axes.set_ylim(top=float(scale.inverted().transform(np.array([low + (high - low) / (1 - room)]))[0]))
 
 
 def _headline(records: list[Record]) -> str:

@@ -23,7 +23,7 @@ from gannet.engine.compiling import compile_networks
 from gannet.engine.console import Mute, Silent
 from gannet.engine.distributed import average_buffers
 from gannet.engine.ema import Ema
-from gannet.engine.health import COLLAPSED, Health, spread
+from gannet.engine.health import COLLAPSED, Health, spread, young
 from gannet.engine.loggers import Logger, Loggers
 from gannet.engine.looks import Looks
 from gannet.engine.memory import keep_freed_memory, passing
@@ -260,7 +260,7 @@ class Trainer:
         record["images_per_second"] = self.pace[0] / max(1e-9, self.pace[1])
         self.pace = [0.0, 0.0]
         share = 0.0 if self.planned is None else self.clock.samples / self.planned
-        alarms = self.health.alarms(record, share)
+        alarms = self.health.alarms(record, young(share, self.clock.step))
         self._record("step", **record, alarms=list(self.health.standing))
         for text in alarms:
             self._record("alarm", text=text)

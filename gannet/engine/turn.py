@@ -26,7 +26,6 @@ from gannet.engine.compiling import differentiate_twice, eagerly
 from gannet.engine.controllers import Pilot
 from gannet.engine.distributed import average_gradients, mean_over_processes
 from gannet.engine.feed import Feed
-from gannet.engine.health import ARMED
 from gannet.engine.pool import Pool
 from gannet.engine.profiling import span
 
@@ -77,7 +76,7 @@ class Table:
         for parameter in game.networks.parameters():
             parameter.requires_grad = id(parameter) in free
         self.weights = {n: [p for p in module.parameters() if id(p) in free] for n, module in game.networks.items()}
-        self.pilot = Pilot(game.controllers, game.objective.equilibrium(), ARMED)
+        self.pilot = Pilot(game.controllers, game.objective.equilibrium())
         self.advancing = {
             n: [m for m in module.modules() if isinstance(m, Advancing)] for n, module in game.networks.items()
         }

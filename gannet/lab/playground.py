@@ -18,7 +18,7 @@ from gannet.core.spec import Spec
 from gannet.data.drawn import FILE
 from gannet.engine import checkpoint, state
 from gannet.engine.assembly import assemble
-from gannet.engine.health import spread
+from gannet.engine.health import YOUNG, spread
 from gannet.engine.run import Run, environment, write_text_atomic
 from gannet.engine.trainer import Trainer
 from gannet.lab import phase
@@ -31,8 +31,6 @@ LOG = 50
 """Steps behind a line of the log; every interval of `Snapshots` is a multiple, so a replay writes the same lines."""
 ROWS = 2_000
 """Rows of losses that are remembered; beyond, every second is let go."""
-ARMED = 300
-"""Steps before which a young generator's low spread is no news."""
 TEXTS = {
     "collapse": "Mode collapse: the fakes vary much less than the real points, so the generator shows only some of "
     "them. A penalty on the discriminator's slope lets it learn the rest.",
@@ -226,10 +224,10 @@ class Playground:
         line = {n: float(np.mean([means[n] for means in window if n in means])) for n in names}
         if self.trainer.shown:
             line["spread"] = float(np.mean([spread(real, fake) for real, fake in self.trainer.shown]))
-        armed = 1.0 if self.step >= ARMED else 0.0
+        young = self.step < YOUNG
         # A single point that is made has no spread, and is always on one side of the other: neither is news.
-        texts = self.trainer.health.alarms({} if phase.place(self.trainer.game) else line, armed)
-        if armed:
+        texts = self.trainer.health.alarms({} if phase.place(self.trainer.game) else line, young)
+        if not young:
             self.watch.judge(self.step, self.trainer, line.get("p_real_above_fake"))
         if self.step > self.logged:
             self.logged = self.step

@@ -1,5 +1,8 @@
 """Arrays: what is accepted and what is refused with the first bad index."""
 
+import json
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +10,7 @@ from torch.testing import assert_close
 
 from gannet.core.errors import DataError, UsageError
 from gannet.core.registry import SOURCES
+from gannet.core.types import DataSpec
 from gannet.data.array import ArraySource
 
 RNG = np.random.default_rng(0)
@@ -61,10 +65,50 @@ def test_files_are_the_same_as_arrays(tmp_path):
 
 def test_points_and_grey_images():
     x = RNG.normal(size=(50, 2)) * 100
-    points = ArraySource.from_arrays(x)
+    points = ArraySource.from_arrays(x, scale="none")
     assert (points.spec.kind, points.spec.x.range) == ("points", None)
     np.testing.assert_allclose(rows(everything(points)), sorted(map(tuple, x)), rtol=1e-6)
     assert ArraySource.from_arrays(BYTES[..., 0]).spec.shape == (1, 6, 5)
+
+
+# Age, income, a share, something that never changes, a date in seconds.
+TABLE = np.stack(
+    [
+        RNG.normal(40, 12, 200),
+        np.exp(RNG.normal(10.5, 0.5, 200)),
+        RNG.random(200) / 100,
+        np.full(200, 7.0),
+        1.7e9 + RNG.integers(0, 900, 200),
+    ],
+    axis=1,
+)
+
+
+def test_columns_of_different_units_are_standardised_and_come_back():
+    with pytest.warns(UserWarning, match="the array: x: columns have means up to 1.7e.09 .* each is standardised"):
+        source = ArraySource.from_arrays(TABLE)
+    train, field = everything(source), source.spec.x
+    part = source.split("train").fields["x"].double()
+    assert_close(part.mean(0), torch.zeros(5, dtype=torch.float64), atol=1e-6, rtol=0)
+    assert_close(part.std(0, correction=0), torch.tensor([1.0, 1, 1, 0, 1], dtype=torch.float64), atol=1e-6, rtol=0)
+    back = field.restored(train.double())
+    away = np.abs(np.array(rows(back)) - np.array(sorted(map(tuple, TABLE))))
+    assert (away.max(0) <= 1e-6 * np.maximum(TABLE.std(0), 1)).all()
+    assert np.abs(np.sort(back[:, 4]) - np.sort(TABLE[:, 4])).max() < 0.01, "dates to the second"
+    assert_close(field.standardised(back), train.double())
+    assert DataSpec.from_json(json.loads(json.dumps(source.spec.to_json()))) == source.spec
+
+
+def test_points_of_a_usual_size_keep_their_values_unless_asked():
+    x = RNG.normal(size=(50, 2)) * [3, 0.1] + [5, 0]
+    kept = ArraySource.from_arrays(x)
+    assert kept.spec.x.units == ()
+    assert "units" not in kept.spec.to_json()["fields"]["x"]
+    assert kept.spec.x.restored(torch.ones(2)).tolist() == [1, 1]
+    np.testing.assert_allclose(rows(everything(kept)), sorted(map(tuple, x)), rtol=1e-6)
+    with warnings.catch_warnings(action="error"):
+        assert ArraySource.from_arrays(x, scale="columns").spec.x.units
+        assert not ArraySource.from_arrays(TABLE, scale="none").spec.x.units
 
 
 def with_value(value, index=7):

@@ -98,7 +98,7 @@ def test_the_usual_forms_of_csv_are_read(text, expected):
         ("", "0 rows"),
         ("x,y\n", "0 rows"),
         ("x,y\n1,2\n", "1 rows of numbers; use 2"),
-        ("1,2,3\n4,5,6", "line 1: 3 columns; use 1 or 2"),
+        ("1,2,3\n4,5,6", "line 1: 3 columns; use at most 2"),
         ("x,y\n1,2\n\n3\n", "line 4: 1 columns; use 2, as in line 2"),
         ("1,2\n3,nan", "line 2: 'nan' is not a finite"),
         ("nan,1\n3,4", "line 1: 'nan'"),
@@ -126,6 +126,9 @@ def test_a_csv_file_is_a_source(tmp_path):
     path = tmp_path / "p.csv"
     path.write_text("x,y\n" + "\n".join(f"{float(a)!r},{float(b)!r}" for a, b in ROWS))
     assert SOURCES.build(f'csv("{path}")').fingerprint() == Drawn(ROWS).fingerprint()
+    path.write_text("a,b,c\n" + "".join(f"{i},{i * i % 7},0.{i}\n" for i in range(10, 40)))
+    assert Csv(path=str(path), scale="none", limit=5).split("train").fields["x"].shape == (5, 3)
+    assert SOURCES.build(f'csv("{path}", scale=columns, test=0.5)').split("test").rows == 15
     path.write_bytes(b"\xff\xfe1,2")
     with pytest.raises(DataError, match="UTF-8"):
         Csv(path=str(path))

@@ -76,7 +76,7 @@ def test_late_in_a_run_the_penalty_is_not_let_go_below_where_it_began():
     assert controller.decide(lines(6, share=0.4, p_real_above_fake=0.5), 1.0).factor == 0.5
     assert controller.decide(lines(6, share=1.0, loss_over_equilibrium=0.09), 1.0).factor == 2.0
     # The share is what the run says at each line.
-    pilot = Pilot({"steer-penalty": build("steer-penalty(patience=1)")}, 1.0, 0.15)
+    pilot = Pilot({"steer-penalty": build("steer-penalty(patience=1)")}, 1.0)
     assert pilot.read(record(p_real_above_fake=0.5), 0.36) is None
     assert pilot.read(record(p_real_above_fake=0.5), 0.34) is not None
 
@@ -141,8 +141,8 @@ def test_a_return_needs_every_line_of_its_patience_below_and_remembers_where_it_
 # --------------------------------------------------------------------------------------------------------- the pilot
 
 
-def record(samples: int = 1000, **signals: float) -> dict[str, float]:
-    return {"samples": samples, "loss_above_equilibrium": 0.0, **signals}
+def record(step: int = 1000, **signals: float) -> dict[str, float]:
+    return {"samples": 64 * step, "step": step, "loss_above_equilibrium": 0.0, **signals}
 
 
 def test_one_controller_moves_at_a_time_in_the_order_of_the_house():
@@ -152,7 +152,7 @@ def test_one_controller_moves_at_a_time_in_the_order_of_the_house():
         "steer-penalty(patience=1)",
         "rollback(patience=1)",
     ]
-    pilot = Pilot({spec.partition("(")[0]: build(spec) for spec in specs}, 1.0, 0.15)
+    pilot = Pilot({spec.partition("(")[0]: build(spec) for spec in specs}, 1.0)
     assert [c.actuator for c in pilot.controllers.values()] == list(ORDER)
     bad = record(p_train_above_heldout=0.9, spread=0.1, loss_above_equilibrium=-0.92)
     moved = []
@@ -167,29 +167,31 @@ def test_one_controller_moves_at_a_time_in_the_order_of_the_house():
 
 
 def test_a_young_generator_is_not_called_collapsed():
-    pilot = Pilot({"rollback": build("rollback(patience=2)")}, 1.0, 0.15)
-    assert all(pilot.read(record(spread=0.1), 0.1) is None for _ in range(9))
-    assert pilot.read(record(spread=0.1), 0.2)[0] == "rollback"
+    pilot = Pilot({"rollback": build("rollback(patience=2)")}, 1.0)
+    assert all(pilot.read(record(1000 + 10 * i, spread=0.1), 0.1) is None for i in range(9)), "early in its run"
+    pilot.lines = []
+    assert all(pilot.read(record(10 * i, spread=0.1), 0.5) is None for i in range(30)), "a few hundred steps old"
+    assert pilot.read(record(300, spread=0.1), 0.5)[0] == "rollback"
 
 
 def test_the_loss_is_read_against_the_equilibrium_and_not_where_that_is_zero():
-    pilot = Pilot({"steer-rate": build("steer-rate(patience=1)")}, 0.5, 0.15)
+    pilot = Pilot({"steer-rate": build("steer-rate(patience=1)")}, 0.5)
     name, decision = pilot.read(record(loss_above_equilibrium=-0.4), 0.5)
     assert name == "steer-rate"
     assert decision.text.startswith("the discriminator's loss is 0.20 of its value at equilibrium")
     assert (
-        Pilot({"steer-rate": build("steer-rate(patience=1)")}, 0.0, 0.15).read(record(loss_above_equilibrium=-9), 1)
-        is None
+        Pilot({"steer-rate": build("steer-rate(patience=1)")}, 0.0).read(record(loss_above_equilibrium=-9), 1) is None
     )
 
 
 def test_the_state_of_a_pilot_is_all_it_needs():
     specs = {"steer-penalty": build("steer-penalty(patience=3)")}
-    one, other = Pilot(specs, 1.0, 0.1), Pilot(specs, 1.0, 0.1)
-    for _ in range(2):
-        assert one.read(record(p_real_above_fake=0.5), 0.3) is None
+    one, other = Pilot(specs, 1.0), Pilot(specs, 1.0)
+    for step in (1000, 1100):
+        assert one.read(record(step, p_real_above_fake=0.5), 0.3) is None
     other.state = one.state
-    assert one.read(record(p_real_above_fake=0.5), 0.3) == other.read(record(p_real_above_fake=0.5), 0.3) is not None
+    found = [pilot.read(record(1200, p_real_above_fake=0.5), 0.3) for pilot in (one, other)]
+    assert found[0] == found[1] is not None
 
 
 # ---------------------------------------------------------------------------------------------------------- the engine

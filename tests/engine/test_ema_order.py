@@ -216,32 +216,32 @@ BAD, GOOD = {"spread": 0.2, "p_real_above_fake": 0.7}, {"spread": 0.9, "p_real_a
 
 def test_an_alarm_stands_after_a_window_of_bad_lines_and_clears_after_one_of_good():
     watch = Health(EQUILIBRIUM)
-    said = [watch.alarms(BAD, 0.5) for _ in range(health.WINDOW + 3)]
+    said = [watch.alarms(BAD) for _ in range(health.WINDOW + 3)]
     assert [bool(s) for s in said] == [False] * (health.WINDOW - 1) + [True] + [False] * 3  # said once
     assert "0.20 times" in said[health.WINDOW - 1][0]
     for _ in range(health.WINDOW - 1):
-        watch.alarms(GOOD, 0.5)
+        watch.alarms(GOOD)
     assert watch.standing == ["collapse"]
-    watch.alarms(GOOD, 0.5)
+    watch.alarms(GOOD)
     assert watch.standing == []
 
 
 def test_one_good_line_starts_the_count_anew():
     watch = Health(EQUILIBRIUM)
     for line in [BAD] * (health.WINDOW - 1) + [GOOD] + [BAD] * (health.WINDOW - 1):
-        assert watch.alarms(line, 0.5) == []
+        assert watch.alarms(line) == []
 
 
 def test_a_young_run_raises_no_alarm_and_a_strong_discriminator_does():
     watch = Health(EQUILIBRIUM)
     for _ in range(3 * health.WINDOW):
-        assert watch.alarms(BAD, health.ARMED / 2) == []
-    texts = [watch.alarms(AHEAD, 0.5) for _ in range(health.WINDOW)][-1]
+        assert watch.alarms(BAD, young=True) == []
+    texts = [watch.alarms(AHEAD) for _ in range(health.WINDOW)][-1]
     assert len(texts) == 1
     assert re.search("far ahead.* 0.999, its loss 0.05 of the value", texts[0])
     nothing_left = AHEAD | {"loss_above_equilibrium": -EQUILIBRIUM}  # a hinge loss may be 0 exactly
     watch = Health(EQUILIBRIUM)
-    assert [watch.alarms(nothing_left, 0.5) for _ in range(health.WINDOW)][-1]
+    assert [watch.alarms(nothing_left) for _ in range(health.WINDOW)][-1]
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,7 @@ def test_a_young_run_raises_no_alarm_and_a_strong_discriminator_does():
 )
 def test_a_discriminator_that_is_ahead_in_a_healthy_way_raises_no_alarm(equilibrium, line):
     watch = Health(equilibrium)
-    assert [watch.alarms(line, 0.5) for _ in range(2 * health.WINDOW)] == [[]] * (2 * health.WINDOW)
+    assert [watch.alarms(line) for _ in range(2 * health.WINDOW)] == [[]] * (2 * health.WINDOW)
 
 
 def test_means_are_over_the_lines_since_the_last_and_survive_a_restart():

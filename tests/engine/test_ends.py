@@ -165,8 +165,9 @@ def test_a_lucky_moment_does_not_lengthen_the_plan(tiny, monkeypatch):
     assert trainer.planned == pytest.approx(trainer.clock.samples + 800 * 60 * Budget.RESERVE, rel=0.5)
 
 
-def timed(tiny, monkeypatch, pace, **more):
-    """A minute's run whose step number k takes `pace(k)` seconds, to its end; the trainer and its plans in order."""
+def timed(tiny, monkeypatch, pace, back=lambda step: 0, **more):
+    """A minute's run whose step number k takes `pace(k)` seconds and ends `back(k)` samples earlier than it should, to
+    its end; the trainer and its plans in order."""
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     overrides = {**tiny("gan"), "stop.samples": None, "stop.minutes": 1, **more}
@@ -177,6 +178,9 @@ def timed(tiny, monkeypatch, pace, **more):
         trainer.seconds = now[0] - 100
         trainer.clock = replace(trainer.clock, samples=trainer.clock.samples + 8, step=trainer.clock.step + 1)
         trainer.before = trainer.clock.samples - 8
+        if lost := back(trainer.clock.step):
+            trainer.clock = replace(trainer.clock, samples=trainer.clock.samples - lost)
+            trainer.before = trainer.clock.samples
         budget.measure()
         budget.correct()
         plans += [] if trainer.planned in (None, *plans[-1:]) else [trainer.planned]
@@ -196,6 +200,13 @@ def test_a_pace_that_is_kept_leaves_the_plan_alone(tiny, monkeypatch):
     trainer, plans = timed(tiny, monkeypatch, lambda step: 0.0101 if step % 2 else 0.0099)
     assert len(plans) <= 2  # what was kept back for log lines is found to be free
     assert trainer.seconds == pytest.approx(60, abs=1.5)
+
+
+def test_what_was_rolled_back_is_no_sign_of_a_slower_pace(tiny, monkeypatch):
+    trainer, plans = timed(tiny, monkeypatch, lambda step: 0.01, lambda step: 4000 if step in (1500, 2100) else 0)
+    assert trainer.seconds == pytest.approx(60, abs=1.5)
+    # At every plan after the loss, the time that is left at the old pace.
+    assert min(plans) > 800 * 60 * Budget.RESERVE - 9000
 
 
 def test_the_last_quarter_of_a_run_keeps_its_plan(tiny, monkeypatch):

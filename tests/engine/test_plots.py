@@ -84,6 +84,24 @@ def test_any_log_can_be_drawn(records, tmp_path):
     assert Image.open(progress(records, tmp_path / "progress.png")).size[0] >= 480
 
 
+@pytest.mark.parametrize("smallest", [1.0, 1e-3])  # an even scale, and a logarithmic one
+def test_a_legend_that_is_too_long_for_the_title_lies_above_the_lines(smallest, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "figure_png", lambda figure: drawn.append(figure) or b"")
+    names = ["discriminator/r1", "discriminator/r2", "generator/feature-matching"]
+    chances = {"p_real_above_fake": 0.99, "p_real_above_fake/heldout": 0.98, "p_train_above_heldout": 1.0}
+    log = [step(i, **{f"term/{n}": smallest + i % 5 for n in names}, **chances) for i in range(1, 50)]
+    progress(log, tmp_path / "progress.png")
+    drawn[0].canvas.draw()
+    panels = {axes.get_title(loc="left"): axes for axes in drawn[0].axes}
+    assert panels["terms"].get_yscale() == ("linear" if smallest == 1 else "log")
+    for title in ("terms", "P(real > fake)", "losses"):
+        legend = panels[title].get_legend().get_window_extent()
+        for line in panels[title].lines:
+            if not line.get_label().startswith("_"):
+                assert line.get_transform().transform(line.get_xydata())[:, 1].max() < legend.y0, title
+
+
 def test_the_best_is_the_last_record_called_best():
     drawn = [draw for title, draw in plots._panels(LOG) if title in ("fd[digits]", "recall")]
     assert [draw.keywords["best"] for draw in drawn] == [30 * 64, 30 * 64]
