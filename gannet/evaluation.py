@@ -159,7 +159,7 @@ def _checkpoints(run: Run, which: Which, source: Source, shown: str, judge: Eval
     for name, model in models.items():
         check_shape(str(run.path), model.data, source.spec, shown)
         alike = model.data.names == source.spec.names and model.data.classes == source.spec.classes
-        sets.append(of_run(name, model, source.spec, judge.labels if alike else lambda: None))
+        sets.append(of_run(name, model, judge.labels if alike else lambda: None, source.spec))
     return sets, notes
 
 

@@ -50,14 +50,14 @@ class Along(Mixed):
         super().__init__(ends, torch.stack([angle.cos(), angle.sin()], dim=1), draw)
 
 
-def of_run(name: str, model: Model, wanted: DataSpec, labels: Callable[[], Tensor | None]) -> Fakes:
-    """Samples of the averaged weights of one checkpoint, in the units of the reference `wanted`. `labels()` are the
-    classes of the rows they are compared with; drawn evenly, a rare class would count as an error."""
+def of_run(name: str, model: Model, labels: Callable[[], Tensor | None], wanted: DataSpec | None = None) -> Fakes:
+    """Samples of the averaged weights of one checkpoint. `labels()` are the classes of the rows they are compared with;
+    drawn evenly, a rare class would count as an error. They are in the units of `wanted`, by default its own."""
     task = model.task
     conditional = any(role.data.classes for role in task.roles.values())
     given = model.conditions() if "given" in task.fields else None
     dtype = torch.float64 if model.experiment.precision == "fp64" else torch.float32
-    own = model.data.x
+    own, units = model.data.x, (wanted or model.data).x
 
     def made(draw: Draw, count: int, start: int) -> Tensor:
         y = labels() if conditional else None
@@ -67,7 +67,7 @@ def of_run(name: str, model: Model, wanted: DataSpec, labels: Callable[[], Tenso
                 None if y is None else y[start : start + count],
                 None if given is None else given(range(start, start + count)).to(dtype),
             )
-        return x if own.units == wanted.x.units else wanted.x.standardised(own.restored(x))
+        return x if own.units == units.units else units.standardised(own.restored(x))
 
     def drawn(seed: int, count: int, start: int) -> Draw:
         # Not the latents by which the best checkpoint was chosen: those flatter it.

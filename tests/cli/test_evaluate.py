@@ -96,7 +96,7 @@ def test_the_labels_are_those_of_the_reference():
     from gannet.fakes import of_run
 
     expected, other = (
-        judge.score(of_run("", model, model.data, y).generate(0))[judge.primary] for y in (judge.labels, lambda: None)
+        judge.score(of_run("", model, y).generate(0))[judge.primary] for y in (judge.labels, lambda: None)
     )
     assert report.rows[0].values["last"].seeds == (expected,)
     assert expected != other

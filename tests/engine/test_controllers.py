@@ -237,8 +237,9 @@ def test_only_the_discriminators_rate_is_steered():
 
 
 @pytest.fixture
-def steered(tiny, place, no_plots):
+def steered(tiny, place, no_plots, monkeypatch):
     """A run whose controllers fire, and its log."""
+    monkeypatch.setattr("gannet.engine.health.YOUNG", 0)  # it is over after twenty steps
 
     def train(controllers: str, **more):
         run, _ = api.train("quick", {**tiny("quick", steps=20), "controllers": controllers, **more}, place("run"))

@@ -90,7 +90,7 @@ def test_a_legend_that_is_too_long_for_the_title_lies_above_the_lines(smallest, 
     monkeypatch.setattr(plots, "figure_png", lambda figure: drawn.append(figure) or b"")
     names = ["discriminator/r1", "discriminator/r2", "generator/feature-matching"]
     chances = {"p_real_above_fake": 0.99, "p_real_above_fake/heldout": 0.98, "p_train_above_heldout": 1.0}
-    log = [step(i, **{f"term/{n}": smallest + i % 5 for n in names}, **chances) for i in range(1, 50)]
+    log = [step(i, **{f"term/{n}": smallest + i % 5 for n in [*names, "r1"]}, **chances) for i in range(1, 50)]
     progress(log, tmp_path / "progress.png")
     drawn[0].canvas.draw()
     panels = {axes.get_title(loc="left"): axes for axes in drawn[0].axes}

@@ -67,12 +67,13 @@ def batch(data: DataSpec, rows: int = B) -> dict[str, torch.Tensor]:
 
 
 def test_veegan_compares_samples_with_their_latents():
-    veegan, rows = task("veegan(latent=2)", PLANE), batch(PLANE)
+    veegan, rows = task("veegan(latent=2, deviation=0.5)", PLANE), batch(PLANE)
     made = veegan.generate(rows, draw())
     z = draw().normal(2)
     (comparison,) = veegan.comparisons(rows, made)
     assert_close((made.latent, made.x), (z, 2 * z))
-    assert_close((comparison.real.x, comparison.real.given), (rows["x"], 0.5 * rows["x"]))
+    code = 0.5 * rows["x"] + 0.5 * draw().child("code").normal(2)  # one of N(F(x), ¼ I)
+    assert_close((comparison.real.x, comparison.real.given), (rows["x"], code))
     assert_close((comparison.fake.x, comparison.fake.given), (2 * z, z))
     assert comparison.real.y is None
 
@@ -86,7 +87,8 @@ def test_veegan_lays_latents_beside_pictures_as_planes():
     planes = comparison.fake.given
     assert planes.shape == (B, 2, 2, 3)
     assert_close(planes, draw().normal(2)[:, :, None, None] * torch.ones(1, 1, 2, 3))
-    assert_close(comparison.real.given[:, 1, 0, 2], 0.5 * rows["x"].flatten(1)[:, 1])
+    code = 0.5 * rows["x"].flatten(1)[:, :2] + draw().child("code").normal(2)
+    assert_close(comparison.real.given[:, 1, 0, 2], code[:, 1])
     assert_close((comparison.real.y, comparison.fake.y), (rows["y"], rows["y"]))
 
 
@@ -250,6 +252,7 @@ def test_two_sizes_of_one_latent_are_refused_with_both_mends(name):
         ("veegan(latent=-1)", "latent=-1 is too small"),
         ("veegan(labels=use)", "labels=use needs a source with labels"),
         ("veegan(reconstruction=-1)", "reconstruction=-1 is out of range"),
+        ("veegan(deviation=-1)", "deviation=-1 is out of range"),
     ],
 )
 def test_refusals(spec, says):
