@@ -6,9 +6,11 @@ All draws are functions of the seed and of positions, so that a look changes not
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gannet.core.random import Draw, installed
 from gannet.core.types import Inputs, Task
@@ -55,7 +57,8 @@ class Looks:
                     found["p_train_above_heldout"] = _mean_above(
                         [self._judged(c.discriminator, c.real) for c in comparisons], held
                     )
-            found |= {f"heldout/{k}": float(v) for k, v in game.task.measure(batch, draw.child("measure")).items()}
+            with _at_rest(game.networks):
+                found |= {f"heldout/{k}": float(v) for k, v in game.task.measure(batch, draw.child("measure")).items()}
         for buffer, value in buffers.items():  # looking must not move batch norm's statistics
             buffer.copy_(value)
         return found
@@ -86,6 +89,18 @@ class Looks:
         y = labels[start : start + count].to(self.game.device) if labels is not None and self.conditional else None
         with installed(draw.child("layers")):
             return self.sampler.sample(draw, y, given).float().cpu()
+
+
+@contextmanager
+def _at_rest(networks: nn.ModuleDict) -> Iterator[None]:
+    """`networks` as they are used once they are trained: without dropout, with batch norm's running statistics."""
+    modes = {module: module.training for module in networks.modules()}
+    networks.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def _mean_above(higher: list[Tensor], lower: list[Tensor]) -> float:

@@ -1,0 +1,22 @@
+"""Looks between steps: what is measured of held-out rows, and that looking changes nothing."""
+
+import torch
+
+from gannet.core.overrides import resolve
+from gannet.engine.assembly import assemble
+from gannet.engine.trainer import Trainer
+
+
+def test_a_measure_is_taken_without_dropout_and_leaves_it_on(tiny):
+    """The classes a network tells are those of the network one would use."""
+    overrides = {**tiny("semi-supervised"), "data.labels": 20, "discriminator.dropout": 0.9}
+    trainer = Trainer(assemble(resolve("semi-supervised", overrides).experiment))
+    network = trainer.game.networks["discriminator"]
+    batch = trainer.looks.feed.take("heldout", range(64))
+    network.eval()
+    with torch.no_grad():
+        right = network(batch["x"]).heads["class"].argmax(1) == batch["y"]
+    network.train()
+    found = [trainer._heldout()["heldout/class_accuracy"] for _ in range(2)]
+    assert found == [float(right.float().mean())] * 2
+    assert all(module.training for module in network.modules())
