@@ -43,8 +43,8 @@ WORTH = 1.3
 APART = 10
 """Steps between two log lines at least: of fewer a line says little, and a line may cost as much as two."""
 UNAUGMENTED = {"augment": "[]", "controllers.steer-augmentation": "none"}
-STEPS, SMALLEST = 1200, 8
-"""Steps below which a smaller batch, of which there are more, is worth what its samples cost more; the smallest."""
+STEPS, SMALLEST = 1700, 8
+"""Steps below which smaller batches, and so more of them, are worth that a sample costs more; and the smallest."""
 FAMILIAR = 10
 """Passes over the data before a discriminator can know it by heart."""
 
@@ -207,17 +207,17 @@ def _plan_size(planned: Resolved, source: Source, seen: Look, chosen: Plan, bega
 
 def _plan_batch(planned: Resolved, source: Source, chosen: Plan, samples: float, allowed: float) -> float:
     """Halve the batch while there would be few steps of it; the samples the run will see then."""
-    seconds = 60 * (planned.experiment.stop.minutes or 0)
     before = batch = planned.experiment.batch
-    while batch > SMALLEST and samples / batch < STEPS and time.monotonic() < allowed:
-        smaller = amend(planned, {"batch": batch // 2}, ORIGIN)
-        if smaller.experiment.batch == batch:  # a person's word
-            break
+    while batch > SMALLEST and samples / batch < STEPS:
         batch //= 2
+    smaller = amend(planned, {"batch": batch}, ORIGIN)
+    if smaller.experiment.batch == before:  # enough steps, or a person's word
+        return samples
+    why = f"batch {batch}: of {before} there would be about {samples / before:,.0f} steps, too few"
+    chosen.choose(why, {"batch": batch})
+    if time.monotonic() < allowed:
+        seconds = 60 * (planned.experiment.stop.minutes or 0)
         samples = seconds * _rate(smaller, source, min(1.0, MEASURING * seconds / 3))
-    if batch < before:
-        why = f"batch {batch}: about {samples / batch:,.0f} steps, for {before} would leave too few"
-        chosen.choose(why, {"batch": batch})
     return samples
 
 
@@ -269,7 +269,7 @@ def _rate(resolved: Resolved, source: Source, seconds: float) -> float:
     while steps % every or steps == 0 or time.monotonic() - began < seconds:
         trainer._step(False)
         steps += 1
-        if time.monotonic() - began > 3 * seconds + 1:
+        if time.monotonic() - began > 1.5 * seconds:  # not to the next lazy penalty, where steps are long
             break
     return steps * experiment.batch / (time.monotonic() - began)
 

@@ -42,7 +42,8 @@ class Model:
         return self.shown(x)
 
     def tensor(self, n: int = 64, seed: int = 0, label: int | str | None = None, truncation: float = 1.0) -> Tensor:
-        """`n` samples `[n, *shape]` as floats in the range of the data."""
+        """`n` samples `[n, *shape]` as the networks make them: floats in the range of the data, and
+        points standardised where the data were."""
         index = sampling.label_index(label, self.task, self.data)
         given = self.conditions() if "given" in self.task.fields else None
         return sampling.sample(self.task, n, seed, index, truncation, given, dtype=_dtype(self.experiment))

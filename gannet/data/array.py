@@ -26,6 +26,8 @@ CHANNELS = (1, 3, 4)
 FAR, NEAR = 10.0, 0.01
 """Points keep their values where no column's mean or deviation is over the first, and no deviation below the second:
 what networks and penalties are made for."""
+LARGEST = 1e30
+"""Beyond it squares and sums of numbers are no longer finite in fp32."""
 BOUNDS = {"0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0), "0..255": (0.0, 255.0)}
 
 
@@ -152,6 +154,8 @@ def as_tensor(array: np.ndarray, where: str, range: Range, layout: Layout) -> Te
     if low == high:
         raise DataError(f"{where}: every value is {low:g}; there is nothing to learn.")
     if array.ndim == 2:
+        if max(abs(low), abs(high)) > LARGEST:
+            raise DataError(f"{where}: values reach {low:.3g} … {high:.3g}, beyond {LARGEST:g}. Rescale them.")
         return torch.from_numpy(np.array(array, dtype=np.float64))
     images = torch.from_numpy(np.ascontiguousarray(_channels_first(array, where, layout)))
     if array.dtype == np.uint8 and range in ("auto", "0..255"):
@@ -163,10 +167,11 @@ def as_tensor(array: np.ndarray, where: str, range: Range, layout: Layout) -> Te
 def _units(train: Tensor, where: str, scale: Scale) -> tuple[tuple[float, float], ...]:
     """Mean and deviation of every column of the training rows `[N, D]`, empty where they are to stay as they are.
     A column of one value keeps its unit."""
-    if scale == "none":
-        return ()
     means, deviations = train.mean(0), train.std(0, correction=0)
-    varying = deviations[deviations > 0]
+    constant = train.amax(0) == train.amin(0)  # rounding may leave it a deviation
+    varying = deviations[~constant]
+    if scale == "none" or not len(varying):
+        return ()
     usual = max(float(means.abs().max()), float(varying.max())) <= FAR and float(varying.min()) >= NEAR
     if scale == "auto" and usual:
         return ()
@@ -176,7 +181,7 @@ def _units(train: Tensor, where: str, scale: Scale) -> tuple[tuple[float, float]
             f"{float(varying.min()):.3g} to {float(varying.max()):.3g}, so each is standardised, and samples come back "
             f"in these units. scale=none keeps the values, scale=columns says nothing."
         )
-    deviations[deviations == 0] = 1
+    deviations[constant] = 1
     return tuple(zip(means.tolist(), deviations.tolist(), strict=True))
 
 

@@ -99,6 +99,14 @@ def test_columns_of_different_units_are_standardised_and_come_back():
     assert DataSpec.from_json(json.loads(json.dumps(source.spec.to_json()))) == source.spec
 
 
+def test_columns_that_do_not_vary_are_no_reason_to_standardise():
+    x = np.stack([RNG.normal(size=100), np.full(100, 0.1)], axis=1)  # whose mean is not 0.1 to the last bit
+    assert not ArraySource.from_arrays(x).spec.x.units
+    mean, deviation = ArraySource.from_arrays(x, scale="columns").spec.x.units[1]
+    assert (round(mean, 9), deviation) == (0.1, 1)
+    assert not ArraySource.from_arrays(np.array([[900.0, 5.0], [700.0, 5.0]])).spec.x.units, "one row to train on"
+
+
 def test_points_of_a_usual_size_keep_their_values_unless_asked():
     x = RNG.normal(size=(50, 2)) * [3, 0.1] + [5, 0]
     kept = ArraySource.from_arrays(x)
@@ -133,6 +141,7 @@ def with_value(value, index=7):
         (BYTES[0, 0, 0], {}, r"shape \(3,\)"),
         (BYTES[None], {"test": 0.5}, "1 samples|shape"),
         (np.zeros((5, 0, 4, 4)), {}, "shape"),
+        (np.array([[1.0, 2.0], [3.0, -1e200]]), {}, r"values reach -1e\+200 … 3, beyond 1e\+30"),
         (np.float32(3), {}, "0 samples"),
         (BYTES[:1], {}, "1 samples; at least 2"),
         (RNG.integers(256, size=(9, 3, 8, 3), dtype=np.uint8), {}, "both the second and the last"),
