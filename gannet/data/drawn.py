@@ -59,7 +59,12 @@ class Drawn(ArraySource):
             os.replace(partial, path)
         except OSError as error:
             raise ResourceError(f"{path} could not be written: {error.strerror or error}. Free space.") from error
-        return Spec("array", (), {"path": str(path)})
+        return saved(path)
+
+
+def saved(path: Path | str) -> Spec:
+    """What stands after `data=` to read saved points from `path`: the very numbers, whatever their size."""
+    return Spec("array", (), {"path": str(path), "scale": "none"})
 
 
 @SOURCES.register("csv")

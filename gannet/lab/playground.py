@@ -14,8 +14,7 @@ import numpy as np
 from gannet.api import set_threads
 from gannet.core.errors import UsageError, unknown
 from gannet.core.overrides import Resolved
-from gannet.core.spec import Spec
-from gannet.data.drawn import FILE
+from gannet.data.drawn import FILE, saved
 from gannet.engine import checkpoint, state
 from gannet.engine.assembly import assemble
 from gannet.engine.health import YOUNG, spread
@@ -62,7 +61,7 @@ class Playground:
         experiment, source = begun.experiment, None
         if begun.given is not None:
             source = begun.given.source()
-            place = Spec("array", (), {"path": str(self.run.path / FILE)})
+            place = saved(self.run.path / FILE)
             experiment = experiment.model_copy(update={"data": place})
         set_threads(experiment)
         self.trainer = Trainer(assemble(experiment, source))

@@ -16,8 +16,8 @@ import numpy as np
 from gannet.core.errors import Problems, UsageError, unknown
 from gannet.core.experiment import Experiment, Turns
 from gannet.core.overrides import Resolved, resolve
-from gannet.core.spec import Spec, render
-from gannet.data.drawn import FILE, Drawn, parse_csv, scattered, strokes
+from gannet.core.spec import render
+from gannet.data.drawn import FILE, Drawn, parse_csv, saved, scattered, strokes
 from gannet.lab.changes import MOST_CHANGES, MOST_TURNS, TURN, Change, admitted, checked, is_live
 
 PRESET = "lab"
@@ -219,7 +219,7 @@ def export(kind: str, state: State, now: Experiment, samples: int, history: list
     if kind == "csv":
         return "".join(",".join("" if cell is None else f"{cell}" for cell in row) + "\n" for row in history)
     if state.given is not None:
-        now = now.model_copy(update={"data": Spec("array", (), {"path": FILE})})
+        now = now.model_copy(update={"data": saved(FILE)})
     now = now.model_copy(update={"stop": now.stop.model_copy(update={"samples": max(1, samples)})})
     if kind == "yaml":
         return _remarks(state) + Resolved(now, {}).to_yaml()

@@ -44,6 +44,11 @@ def test_what_is_saved_is_read_back_as_the_same_source(tmp_path):
         drawn.save(tmp_path / "missing")
 
 
+def test_large_points_are_read_back_as_they_were_saved(tmp_path):
+    drawn = Drawn(1000 * ROWS)
+    assert SOURCES.build(drawn.save(tmp_path)).fingerprint() == drawn.fingerprint()
+
+
 def test_equal_points_have_one_fingerprint_however_they_were_written():
     x = [[0.0, 1.5], [-0.0, 2.5], [3.0, -0.0]]
     assert Drawn(x).fingerprint() == Drawn(np.array(x, np.float32) + 0).fingerprint()

@@ -85,7 +85,7 @@ def test_bounds_show_the_data_and_count_what_is_outside():
 def test_the_extent_of_saved_points_is_their_own(tmp_path):
     x = np.stack([np.linspace(0, 1, 50), np.linspace(10, 30, 50)], axis=1)
     np.save(tmp_path / "x.npy", x)
-    found = overlays.bounds(SOURCES.build(f'array("{tmp_path}/x.npy", test=0.02)'))
+    found = overlays.bounds(SOURCES.build(f'array("{tmp_path}/x.npy", scale=none, test=0.02)'))
     np.testing.assert_allclose(found, [-0.1, 8, 1.1, 32], atol=0.5)
 
 
