@@ -75,8 +75,8 @@ class Health:
         return means
 
     def alarms(self, record: dict[str, Any], young: bool = False) -> list[str]:
-        """New alarms after this log line; one stands until its signal has been good `WINDOW` times. None of a run that
-        is `young`."""
+        """New alarms after this log line; one stands until its signal has been good `WINDOW` times. A run that is
+        `young` raises none, of either kind: its discriminator is ahead as long as its generator has learned nothing."""
         self.spread = record.get("spread", self.spread)
         if young:
             return []
