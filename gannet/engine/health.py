@@ -74,11 +74,11 @@ class Health:
         self.sums, self.counts = {}, {}
         return means
 
-    def alarms(self, record: dict[str, Any], young: bool = False) -> list[str]:
-        """New alarms after this log line; one stands until its signal has been good `WINDOW` times. A run that is
-        `young` raises none, of either kind: its discriminator is ahead as long as its generator has learned nothing."""
+    def alarms(self, record: dict[str, Any], early: bool = False) -> list[str]:
+        """New alarms after this log line; one stands until its signal has been good `WINDOW` times. A line that
+        comes too `early` raises none, of either kind: a discriminator is ahead while its generator knows nothing."""
         self.spread = record.get("spread", self.spread)
-        if young:
+        if early:
             return []
         above = record.get("p_real_above_fake", 0.5)
         # A Wasserstein critic, whose loss at equilibrium is 0, should be ahead, and never counts as too far.

@@ -223,10 +223,10 @@ class Playground:
         line = {n: float(np.mean([means[n] for means in window if n in means])) for n in names}
         if self.trainer.shown:
             line["spread"] = float(np.mean([spread(real, fake) for real, fake in self.trainer.shown]))
-        young = self.step < YOUNG
+        early = self.step < YOUNG
         # A single point that is made has no spread, and is always on one side of the other: neither is news.
-        texts = self.trainer.health.alarms({} if phase.place(self.trainer.game) else line, young)
-        if not young:
+        texts = self.trainer.health.alarms({} if phase.place(self.trainer.game) else line, early)
+        if not early:
             self.watch.judge(self.step, self.trainer, line.get("p_real_above_fake"))
         if self.step > self.logged:
             self.logged = self.step

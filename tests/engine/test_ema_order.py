@@ -235,7 +235,7 @@ def test_one_good_line_starts_the_count_anew():
 def test_a_young_run_raises_no_alarm_and_a_strong_discriminator_does():
     watch = Health(EQUILIBRIUM)
     for _ in range(3 * health.WINDOW):
-        assert watch.alarms(BAD, young=True) == []
+        assert watch.alarms(BAD, early=True) == []
     texts = [watch.alarms(AHEAD) for _ in range(health.WINDOW)][-1]
     assert len(texts) == 1
     assert re.search("far ahead.* 0.999, its loss 0.05 of the value", texts[0])
