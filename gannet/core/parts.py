@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from gannet.core.errors import UsageError
@@ -141,14 +142,20 @@ class Opponent(ABC):
     """Which discriminator the generator's turn plays against: the one there is, or one some moves ahead.
 
     `loss(judge)` is the discriminator's adversarial loss of this turn's reals and fakes when `judge(x, y, given)`
-    answers in its place, with a graph to the fakes. `ahead` returns what the generator's fakes are judged by.
+    answers in its place, with a graph to the fakes; `optimiser` is the one that trains the discriminator, as it stands.
+    `ahead` returns what the generator's fakes are judged by.
     `differentiates` says that the discriminator's own steps are differentiated, which no compiled network allows.
     """
 
     differentiates: bool = True
 
     @abstractmethod
-    def ahead(self, module: nn.Module, loss: Callable[[Callable[..., Verdict]], Tensor]) -> Callable[..., Verdict]: ...
+    def ahead(
+        self,
+        module: nn.Module,
+        loss: Callable[[Callable[..., Verdict]], Tensor],
+        optimiser: torch.optim.Optimizer,
+    ) -> Callable[..., Verdict]: ...
 
 
 @dataclass(frozen=True)

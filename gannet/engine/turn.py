@@ -269,7 +269,11 @@ class Table:
             verdicts = self._verdicts(self._judge(judged, looks, low, clock), sides, self.coupled[name])
             return _adversarial(objective, verdicts, True)
 
-        return self.game.opponent.ahead(module, loss)
+        return self.game.opponent.ahead(module, loss, self._trains(name))
+
+    def _trains(self, role: str) -> torch.optim.Optimizer:
+        """The optimiser of the player that moves the network in this role."""
+        return next(self.optimisers[n] for n, player in self.game.players.items() if role in player.roles)
 
     def _judge(self, module: Callable[..., Verdict], draw: Draw, low: bool, clock: Clock):
         """The discriminator as rounds see it: through the augmentation, its scores in full precision."""

@@ -24,7 +24,7 @@ class Present(Opponent):
 
     differentiates = False
 
-    def ahead(self, module: nn.Module, loss: Callable[[Judge], Tensor]) -> Judge:
+    def ahead(self, module: nn.Module, loss: Callable[[Judge], Tensor], optimiser: torch.optim.Optimizer) -> Judge:
         return module
 
 
@@ -35,8 +35,10 @@ class Unrolled(Opponent):
     Metz et al. 2017, eq. 7 and 8: θ⁰ = θ, θᵏ⁺¹ = θᵏ − lr · step(∇ L_D(θᵏ)), and the generator pays L_G(θᴷ). step(g) is
 
     - sgd: g, the paper's equation;
-    - adam: m̂/√(v̂ + eps), with moments that start at 0 in every turn. eps stands inside the root, whose derivative
-      would be infinite at 0; so gradients below √eps move less than Adam would move them.
+    - adam: m̂/√(v̂ + eps), the moments going on from those of the Adam that trains the discriminator, as in the
+      authors' code. From 0, which they start at where it is trained otherwise, the first step is a sign: its derivative
+      is 0, and the generator learns next to nothing of what its fakes will bring about. eps stands inside the root,
+      whose derivative would be infinite at 0; so gradients below √eps move less than Adam would move them.
 
     L_D is the adversarial loss alone, without regularizers. Every weight takes the steps, those frozen in training too.
     The discriminator itself, its buffers included, stays as it is. Memory and time grow with `steps`.
@@ -51,7 +53,7 @@ class Unrolled(Opponent):
         lr: float = 2e-4,
         optimiser: Literal["sgd", "adam"] = "adam",
         betas: tuple[float, float] = (0.5, 0.999),
-        eps: float = 1e-8,
+        eps: float = 1e-16,
     ):
         if steps < 1:
             raise UsageError(f"steps={steps} is too few: 1 or more, usually 5 to 10. opponent=present looks 0 ahead.")
@@ -68,21 +70,21 @@ class Unrolled(Opponent):
         self.eps = eps
 
     @torch.enable_grad()  # the unrolled steps differentiate, whoever asks
-    def ahead(self, module: nn.Module, loss: Callable[[Judge], Tensor]) -> Judge:
+    def ahead(self, module: nn.Module, loss: Callable[[Judge], Tensor], optimiser: torch.optim.Optimizer) -> Judge:
         # The module's own do not require gradients in the generator's turn; these do, and share their memory.
         weights = {name: weight.detach().requires_grad_() for name, weight in module.named_parameters()}
-        first = second = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        first, second, taken = _moments(module, optimiser)
         for step in range(1, self.steps + 1):
             slopes = _slopes(loss(_judging(module, weights)), weights)
             if self.optimiser == "adam":
                 first = _mean(first, slopes, self.betas[0])
                 second = _mean(second, {name: slope.square() for name, slope in slopes.items()}, self.betas[1])
-                slopes = {name: self._scaled(first[name], second[name], step) for name in slopes}
+                slopes = {name: self._scaled(first[name], second[name], taken[name] + step) for name in slopes}
             weights = {name: weight - self.lr * slopes[name] for name, weight in weights.items()}
         return _judging(module, weights)
 
     def _scaled(self, first: Tensor, second: Tensor, step: int) -> Tensor:
-        """m̂/√(v̂ + eps), both moments corrected for their start at 0."""
+        """m̂/√(v̂ + eps), both moments corrected for their start at 0 so many steps ago."""
         mean, square = first / (1 - self.betas[0] ** step), second / (1 - self.betas[1] ** step)
         return mean / (square + self.eps).sqrt()
 
@@ -95,6 +97,18 @@ def _judging(module: nn.Module, weights: Tensors) -> Judge:
         return functional_call(module, {**weights, **buffers}, args)
 
     return judge
+
+
+def _moments(module: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[Tensors, Tensors, dict[str, int]]:
+    """Both moments of every weight and the steps they were taken over, all 0 where `optimiser` keeps none."""
+    first, second, taken = {}, {}, {}
+    for name, weight in module.named_parameters():
+        state = optimiser.state.get(weight, {})
+        kept = "exp_avg" in state
+        first[name] = state["exp_avg"] if kept else torch.zeros_like(weight)
+        second[name] = state["exp_avg_sq"] if kept else torch.zeros_like(weight)
+        taken[name] = int(state["step"]) if kept else 0
+    return first, second, taken
 
 
 def _slopes(loss: Tensor, weights: Tensors) -> Tensors:

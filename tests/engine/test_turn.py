@@ -260,6 +260,18 @@ def test_the_rate_of_the_moment_is_schedule_times_lazy_factor_times_rollback(gam
     assert table.optimisers["discriminator"].param_groups[0]["lr"] == pytest.approx(0.5e-3 * 0.8 * 0.5)
 
 
+def test_the_opponent_goes_on_from_the_optimiser_of_the_discriminator_it_stands_for(game, monkeypatch):
+    played = game("cycle-mini")
+    table, given = Table(played), []
+    monkeypatch.setattr(
+        played.opponent, "ahead", lambda module, loss, optimiser: given.append((module, optimiser)) or module
+    )
+    table.turn("generator", played.players["generator"], Clock(samples=50, total=100), None)
+    trains = {id(w): o for o in table.optimisers.values() for w in o.param_groups[0]["params"]}
+    assert {id(module) for module, _ in given} == {id(played.networks[n]) for n in played.discriminators}
+    assert all(trains[id(w)] is optimiser for module, optimiser in given for w in module.parameters())
+
+
 def test_constraints_hold_after_every_step_of_their_side(game):
     played = game("gan", constraints="clip(limit=0.01)")
     Trainer(played)._step(False)
