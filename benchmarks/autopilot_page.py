@@ -51,7 +51,8 @@ def distances(records: Sequence[Record]) -> str:
         results = {m: [r.result for r in found if r.result] for m, found in of.items()}
         if not any(of.values()):
             continue
-        floors = {result.floor for found in results.values() for result in found if result.floor is not None}
+        # The same rows on every machine, but for a float's last bits.
+        floors = {round(r.floor, 6) for found in results.values() for r in found if r.floor is not None}
         cells = [figure([r.last for r in results[m]]) + unwell(of[m]) for m in methods]
         rows.append([data, *cells, figure(list(floors)), keeps_up(results)])
     return table(["data", *methods, "reals", "within 10 % or one sd of the better fixed one"], rows)
