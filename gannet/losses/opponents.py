@@ -36,10 +36,10 @@ class Unrolled(Opponent):
 
     - sgd: g, the paper's equation;
     - adam: m̂/√(v̂ + eps), the moments going on from those of the Adam that trains the discriminator, as in the
-      authors' code (github.com/poolio/unrolled_gan). From 0, which they start at where it is trained otherwise, the first step is a sign: its derivative
-      is 0, and the generator learns next to nothing of what its fakes will bring about. `betas` and `lr` are not taken
-      from it: give those it has. eps stands inside the root, whose derivative would be infinite at 0; so gradients
-      below √eps move less than Adam would move them.
+      authors' code (github.com/poolio/unrolled_gan). From 0, which they start at where it is trained otherwise, the
+      first step is a sign: its derivative is 0, and the generator learns next to nothing of what its fakes will bring
+      about. `betas` and `lr` are not taken from it: give those it has. eps stands inside the root, whose derivative
+      would be infinite at 0; so gradients below √eps move less than Adam would move them.
 
     L_D is the adversarial loss alone, without regularizers. Every weight takes the steps, those frozen in training too.
     The discriminator itself, its buffers included, stays as it is. Memory and time grow with `steps`.
