@@ -26,11 +26,13 @@ class DiffAugment(Augmentation):
 
     - color: brightness x + U(−½, ½); saturation, the distance of each pixel from its mean over channels times U(0, 2);
       contrast, the distance from the mean of the image times U(½, 3/2).
-    - translation: a shift of up to 1/8 of height and of width, whole pixels, filled with 0.
+    - translation: a shift of up to 1/8 of height and of width, whole pixels, filled as `fill` says.
     - cutout: a rectangle of half the height and half the width, anywhere, is set to 0.
 
     policy: any of the three; they are applied in this order. amount: the share of samples that are changed, 0 … 1; the
-    others pass as they are. Any size and number of channels. Samples that are not images are a `UsageError`.
+    others pass as they are. fill: what a shift moves in, "zero" as in the paper, or "edge", the outermost row or column
+    repeated, which leaves no grey band on images with a black or white ground. Any size and number of channels. Samples
+    that are not images are a `UsageError`.
     """
 
     def __init__(
@@ -39,9 +41,10 @@ class DiffAugment(Augmentation):
         policy: tuple[Change, ...] = ("color", "translation", "cutout"),
         amount: Schedule = Constant(1.0),  # noqa: B008  frozen
         sync: bool = False,
+        fill: Literal["zero", "edge"] = "zero",
     ):
         super().__init__(amount, sync)
-        self.policy = policy
+        self.policy, self.fill = policy, fill
 
     def forward(self, x: Tensor, draw: Draw, amount: float = 1.0) -> Tensor:
         check_images("diffaugment", x)
@@ -73,9 +76,9 @@ class DiffAugment(Augmentation):
             furthest = int(size * SHIFT + 0.5)
             shift = numbers(draw, x, "integers", 2 * furthest + 1, 1, sync=self.sync) - furthest
             source = torch.arange(size, device=x.device) - shift  # [B, size]
-            inside = (source >= 0) & (source < size)
-            moved = x.gather(axis, _along(source.clamp(0, size - 1), axis).expand_as(x))
-            x = moved * _along(inside, axis)
+            x = x.gather(axis, _along(source.clamp(0, size - 1), axis).expand_as(x))
+            if self.fill == "zero":
+                x = x * _along((source >= 0) & (source < size), axis)
         return x
 
     def _cutout(self, x: Tensor, draw: Draw) -> Tensor:

@@ -43,12 +43,13 @@ def test_translation_reaches_an_eighth_of_each_side():
     assert shifts(8, 8) == {(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)}
 
 
-def test_translation_moves_whole_images_and_fills_with_zero():
+@pytest.mark.parametrize(("fill", "pad"), [("zero", "constant"), ("edge", "replicate")])
+def test_translation_moves_whole_images_and_fills_what_is_left(fill, pad):
     torch.manual_seed(0)
     x = torch.randn(40, 2, 8, 8)
-    moved = AUGMENTATIONS.build("diffaugment(policy=translation)")(x, draw(40))
+    moved = AUGMENTATIONS.build(f"diffaugment(policy=translation, fill={fill})")(x, draw(40))
     for before, after in zip(x, moved, strict=True):
-        padded = torch.nn.functional.pad(before, (1, 1, 1, 1))
+        padded = torch.nn.functional.pad(before, (1, 1, 1, 1), mode=pad)
         windows = [padded[:, i : i + 8, j : j + 8] for i in range(3) for j in range(3)]
         assert sum(bool((w == after).all()) for w in windows) == 1
 
