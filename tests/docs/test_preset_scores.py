@@ -19,7 +19,7 @@ def scores(root):
     return module
 
 
-def record(seed: int, last: float | None) -> Record:
+def record(seed: int, last: float | None, data: str = "digits") -> Record:
     key = Key(experiment="e", data="d", gannet="0", protocol={"fd[f]": "p"})
     result = None
     if last is not None:
@@ -29,7 +29,7 @@ def record(seed: int, last: float | None) -> Record:
             images_per_second=1, parameters={}, alarms=[], standing=[],
         )  # fmt: skip
     return Record(
-        cell=Cell(data="digits", preset="gan", seconds=60, seed=seed), key=key, machine="m", exit=0 if result else 5,
+        cell=Cell(data=data, preset="gan", seconds=60, seed=seed), key=key, machine="m", exit=0 if result else 5,
         outcome="finished" if result else "diverged", words="", wall=61, result=result,
     )  # fmt: skip
 
@@ -60,7 +60,18 @@ def test_the_line_takes_its_place(scores, before, after):
     assert scores.written(before, []) == before
 
 
+def test_mnist_comes_after_digits_whichever_is_measured_first(scores):
+    digits, mnist = [record(0, 4.0)], [record(0, 7.0, "mnist")]
+    text = "# Last score:\n#   elsewhere, 1\nbatch: 8\n"
+    both = f"# Last score:\n{scores.line(digits)}{scores.line(mnist)}#   elsewhere, 1\nbatch: 8\n"
+    assert scores.written(scores.written(text, digits), mnist) == both
+    assert scores.written(scores.written(text, mnist), digits) == both
+    assert scores.written(both, digits) == both == scores.written(both, mnist)
+
+
 @pytest.mark.parametrize("preset", bench.image_presets())
 def test_a_preset_says_what_was_measured_of_it(scores, preset):
     text = preset_text(preset)
-    assert scores.written(text, scores.fresh(preset)) == text, "python tools/preset_scores.py writes what is measured"
+    for data in scores.DATA:
+        said = scores.written(text, scores.fresh(preset, data))
+        assert said == text, "python tools/preset_scores.py writes what is measured"
