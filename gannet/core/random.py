@@ -16,11 +16,18 @@ from torch import Tensor
 
 BLOCK = 16
 _MASK = (1 << 64) - 1
+_START = 0x9E3779B97F4A7C15
+
+Fill = Callable[[Tensor, torch.Generator], Tensor]
+"""Fills a block in place and returns it."""
 
 
 def mix(*parts: int | str) -> int:
     """A 63-bit seed from any number of integers and words (SplitMix64's finaliser, chained)."""
-    state = 0x9E3779B97F4A7C15
+    return _chained(_START, *parts) >> 1
+
+
+def _chained(state: int, *parts: int | str) -> int:
     for part in parts:
         values = [part] if isinstance(part, int) else [*part.encode(), -1]
         for value in values:
@@ -29,7 +36,7 @@ def mix(*parts: int | str) -> int:
             state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
             state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
             state ^= state >> 31
-    return state >> 1
+    return state
 
 
 def generator(*parts: int | str) -> torch.Generator:
@@ -75,15 +82,16 @@ class Draw:
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal numbers `[B, *shape]`."""
-        return self._rows(lambda gen: torch.randn(BLOCK, *shape, generator=gen)).to(self.dtype)
+        return self._rows(lambda block, gen: block.normal_(generator=gen), shape).to(self.dtype)
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """Uniform numbers in [low, high), `[B, *shape]`."""
-        return self._rows(lambda gen: torch.rand(BLOCK, *shape, generator=gen)).to(self.dtype) * (high - low) + low
+        unit = self._rows(lambda block, gen: block.uniform_(generator=gen), shape).to(self.dtype)
+        return unit * (high - low) + low
 
     def integers(self, high: int, *shape: int) -> Tensor:
         """Uniform whole numbers 0 … high−1, `[B, *shape]` int64."""
-        return self._rows(lambda gen: torch.randint(high, (BLOCK, *shape), generator=gen))
+        return self._rows(lambda block, gen: block.random_(0, high, generator=gen), shape, torch.int64)
 
     def for_rows(self, rows: int, *shape: int, kind: str = "normal") -> Tensor:
         """`[rows, *shape]` numbers where `rows` is a multiple of B: one independent group for each multiple, as layers
@@ -93,13 +101,23 @@ class Draw:
             raise ValueError(f"{rows} rows are no multiple of the {len(self.indices)} samples of this draw")
         return torch.cat([getattr(self, kind)(*shape) for _ in range(groups)])
 
-    def _rows(self, make: Callable[[torch.Generator], Tensor]) -> Tensor:
-        call, self.calls = self.calls, self.calls + 1
-        state, indices = mix(*self.key), self.indices
-        numbers = list(dict.fromkeys(index // BLOCK for index in indices))
-        rows = torch.cat([make(generator(state, call, number)) for number in numbers])
-        if isinstance(indices, range) and indices.step == 1:
-            first = indices.start % BLOCK
+    def _rows(self, fill: Fill, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+        indices = self.indices
+        following = isinstance(indices, range) and indices.step == 1
+        numbers: Sequence[int]
+        if following:
+            numbers = range(indices[0] // BLOCK, indices[-1] // BLOCK + 1)
+        else:
+            numbers = list(dict.fromkeys(index // BLOCK for index in indices))
+        # What the blocks' seeds share is mixed once, and one generator serves all: seeding costs as much as drawing.
+        state, small = _chained(_START, mix(*self.key), self.calls), torch.Generator()
+        self.calls += 1
+        blocks = torch.empty(len(numbers), BLOCK, *shape, dtype=dtype)
+        for block, number in zip(blocks.unbind(), numbers, strict=True):
+            fill(block, small.manual_seed(_chained(state, number) >> 1))
+        rows = blocks.flatten(0, 1)
+        if following:
+            first = indices[0] % BLOCK
             rows = rows[first : first + len(indices)]
         else:
             place = {number: i * BLOCK for i, number in enumerate(numbers)}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from gannet.core.random import Draw, generator, mix
+from gannet.core.random import BLOCK, Draw, Fill, generator, mix
 
 STREAM = "sample"
 """The stream that samples are drawn from: row k of a seed is its sample number k."""
@@ -31,10 +31,13 @@ class Seeds(Draw):
     def _like(self, stream: str, indices: Sequence[int]) -> Draw:
         return Seeds(self.seeds[: len(indices)], stream, self.device, self.dtype)
 
-    def _rows(self, make: Callable[[torch.Generator], Tensor]) -> Tensor:
+    def _rows(self, fill: Fill, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
         call, self.calls = self.calls, self.calls + 1
         _, stream, step = self.key
-        rows = {seed: make(generator(mix(seed, stream, step), call, 0))[0] for seed in dict.fromkeys(self.seeds)}
+        rows = {}
+        for seed in dict.fromkeys(self.seeds):
+            block = torch.empty(BLOCK, *shape, dtype=dtype)
+            rows[seed] = fill(block, generator(mix(seed, stream, step), call, 0))[0]
         return torch.stack([rows[seed] for seed in self.seeds]).to(self.device)
 
 
