@@ -5,7 +5,8 @@
   the same figures.
 - memory: resident memory over many steps of `points`, and its slope.
 
-    python benchmarks/overhead.py [--only shares|points|memory] [--minutes 1] [--rounds 5] [--seconds 5] [--steps 40000]
+    python benchmarks/overhead.py [--only shares|points|memory] [--minutes 1] [--rounds 100] [--seconds 0.25]
+                                  [--steps 40000]
 """
 
 from __future__ import annotations
@@ -220,8 +221,8 @@ def main() -> None:
     parser.add_argument("--only", choices=tuple(looks))
     parser.add_argument("--minutes", type=float, default=1, help="of the run whose shares are taken")
     parser.add_argument("--preset", default="quick", help="of the run whose shares are taken")
-    parser.add_argument("--rounds", type=int, default=5, help="of the race, alternating")
-    parser.add_argument("--seconds", type=float, default=5, help="of each side in a round of the race")
+    parser.add_argument("--rounds", type=int, default=100, help="of the race, alternating")
+    parser.add_argument("--seconds", type=float, default=0.25, help="of each side in a round of the race")
     parser.add_argument("--steps", type=int, default=40_000, help="of the run whose memory is watched")
     args = parser.parse_args()
     # The race first: shares wraps the methods that it times.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -37,6 +38,11 @@ def _chained(state: int, *parts: int | str) -> int:
             state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
             state ^= state >> 31
     return state
+
+
+@lru_cache(maxsize=1024)
+def _of_stream(seed: int, stream: str) -> int:
+    return _chained(_START, seed, stream)
 
 
 def generator(*parts: int | str) -> torch.Generator:
@@ -110,7 +116,9 @@ class Draw:
         else:
             numbers = list(dict.fromkeys(index // BLOCK for index in indices))
         # What the blocks' seeds share is mixed once, and one generator serves all: seeding costs as much as drawing.
-        state, small = _chained(_START, mix(*self.key), self.calls), torch.Generator()
+        seed, stream, step = self.key
+        state = _chained(_START, _chained(_of_stream(seed, stream), step) >> 1, self.calls)
+        small = torch.Generator()
         self.calls += 1
         blocks = torch.empty(len(numbers), BLOCK, *shape, dtype=dtype)
         for block, number in zip(blocks.unbind(), numbers, strict=True):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gannet.core.random import Draw
-from gannet.core.types import Clock, Comparison, Generated, Inputs, Verdict
+from gannet.core.types import Clock, Comparison, Generated, Inputs, Verdict, sum_entries
 
 Side = Literal["real", "fake"]
 
@@ -52,7 +52,7 @@ class Round:
         """
         if not self._gradients:
             sides = [s for s in ("real", "fake") if s in self.verdicts and self.inputs(s).x.requires_grad]  # type: ignore[arg-type]
-            total = torch.stack([self.verdicts[s].per_sample().sum() for s in sides]).sum()
+            total = sum_entries([self.verdicts[s].per_sample().sum() for s in sides])
             found = torch.autograd.grad(total, [self.inputs(s).x for s in sides], create_graph=True)  # type: ignore[arg-type]
             self._gradients.update(zip(sides, found, strict=True))
         return self._gradients[side]

@@ -59,24 +59,24 @@ def same_text(device: torch.device, text: str) -> str:
     return bytes(raw.tolist()).decode().rstrip()
 
 
-def average_gradients(parameters: list[nn.Parameter], extra: Tensor) -> Tensor:
+def average_gradients(parameters: list[nn.Parameter], vote: bool) -> int:
     """Average the gradients over processes in one flat all-reduce, an unused parameter counting as zero.
 
-    `extra` is a small vector summed along (flags, losses); the sum is returned. In one process nothing moves.
+    Every process's `vote` is summed along; the sum is returned. In one process nothing moves.
     """
     if world.size() == 1:
-        return extra
+        return int(vote)
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
     grads = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([g.reshape(-1) for g in grads] + [extra.to(grads[0])])
+    flat = torch.cat([*(g.reshape(-1) for g in grads), grads[0].new_tensor([float(vote)])])
     dist.all_reduce(flat)
     start = 0
     for grad in grads:
         grad.copy_(flat[start : start + grad.numel()].view_as(grad) / world.size())
         start += grad.numel()
-    return flat[start:].to(extra.dtype)
+    return int(flat[start])
 
 
 def mean_over_processes(values: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -207,7 +207,7 @@ class Trainer:
         values |= {f"term/{name}/{k}": v for k, v in report.terms.items() if len(report.terms) > 1}
         judged = [r for r in report.rounds if r.comparison.discriminator in self.game.players[name].roles]
         if judged:
-            values["loss_above_equilibrium"] = report.adversarial - self.game.objective.equilibrium()
+            values["loss_above_equilibrium"] = report.adversarial - self.health.equilibrium
             self.health.read(judged)
             self.shown = [(r.real.x.detach(), r.fake.x.detach()) for r in judged]
         report.rounds = []

@@ -76,6 +76,8 @@ class Table:
         for parameter in game.networks.parameters():
             parameter.requires_grad = id(parameter) in free
         self.weights = {n: [p for p in module.parameters() if id(p) in free] for n, module in game.networks.items()}
+        self.sides = {n: game.side(n) for n in game.players}
+        self.movers = {n: [game.networks[r] for r in player.roles] for n, player in game.players.items()}
         self.pilot = Pilot(game.controllers, game.objective.equilibrium())
         self.advancing = {
             n: [m for m in module.modules() if isinstance(m, Advancing)] for n, module in game.networks.items()
@@ -95,12 +97,12 @@ class Table:
         """Move `player` once. With `share_with`, leave the fakes for that player, with their graph."""
         experiment = self.game.experiment
         clock = Clock(clock.samples, clock.total, clock.step, self.turns[name])
-        due = self._due(self.game.side(name), clock)
+        due = self._due(self.sides[name], clock)
         for role in player.roles:
             for module in self.advancing[role]:
                 module.advance()
-        optimiser = self.optimisers[name]
-        optimiser.zero_grad(set_to_none=True)
+        for parameter in self.parameters[name]:
+            parameter.grad = None
         inherited, self.shared = self.shared, None
         report = Report()
         means: dict[str, Tensor] = {}
@@ -111,10 +113,10 @@ class Table:
             with eagerly(experiment.compile and bool(differentiate_twice(due))):
                 rounds = self._rounds(name, player, batch, mine, draw, clock, due, inherited)
                 terms, adversarial = self._losses(name, player, batch, mine, rounds, clock, due)
-            total = torch.stack(list(terms.values())).sum()
+            total = sum_entries(list(terms.values()))
             self._check(name, terms, total)
             with span("gannet/backward"):
-                (total / experiment.accumulate).backward()
+                total.backward(torch.full_like(total, 1 / experiment.accumulate))
             for key, value in terms.items():
                 report.terms[key] = report.terms.get(key, 0.0) + float(value.detach()) / experiment.accumulate
             report.adversarial += adversarial / experiment.accumulate
@@ -167,7 +169,7 @@ class Table:
         self._free_only(moving)
         with span("gannet/generate"), installed(draw.child("layers")), self._precision(True):
             generated = game.task.generate(batch, draw.child("generate"))
-        return batch, self._whole(generated), draw, positions
+        return batch, self._whole(generated) if experiment.precision == "bf16" else generated, draw, positions
 
     def _whole(self, generated: Generated) -> Generated:
         """What autocast made, in the game's own precision, as penalties and unaided discriminators need their points.
@@ -208,9 +210,9 @@ class Table:
                 if moves:
                     fake = self._pooled(comparison, fake.detach(), draw, number)
                     if "gradient:real" in needs:
-                        real = Inputs(real.x.clone().requires_grad_(), real.y, real.given)
+                        real = Inputs(real.x.detach().requires_grad_(), real.y, real.given)
                     if "gradient:fake" in needs:
-                        fake = Inputs(fake.x.clone().requires_grad_(), fake.y, fake.given)
+                        fake = Inputs(fake.x.detach().requires_grad_(), fake.y, fake.given)
                     sides = {
                         "real": real,
                         "fake": fake,
@@ -353,9 +355,9 @@ class Table:
                     weight *= self.pilot.factor("penalty", "rollback")
                 if isinstance(regularizer, RoundRegularizer):
                     values = [regularizer(round).mean() for round in rounds]
-                    terms[key] = weight * torch.stack(values).sum()
+                    terms[key] = weight * sum_entries(values)
                 elif isinstance(regularizer, WeightRegularizer):
-                    terms[key] = weight * regularizer([self.game.networks[r] for r in player.roles])
+                    terms[key] = weight * regularizer(self.movers[name])
         return terms, sum(adversarial) / max(1, len(adversarial))
 
     def _check(self, name: str, terms: dict[str, Tensor], total: Tensor) -> None:
@@ -384,7 +386,7 @@ class Table:
         """Average, check, clip, step, constrain. Returns how many processes want to stop."""
         game, parameters = self.game, self.parameters[name]
         with span("gannet/optimise"):
-            flags = average_gradients(parameters, torch.tensor([float(stop_vote)], dtype=torch.float64))
+            votes = average_gradients(parameters, stop_vote)
             grads = [p.grad for p in parameters if p.grad is not None]
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads))) if grads else torch.zeros(())
             report.grad_norm = float(norm)
@@ -404,11 +406,10 @@ class Table:
             if limit is not None and report.grad_norm > limit:
                 torch._foreach_mul_(grads, limit / report.grad_norm)
             optimiser, recipe = self.optimisers[name], game.recipes[name]
-            steered = self.pilot.factor("discriminator.lr") if game.discriminates(name) else 1.0
+            movers, side = self.movers[name], self.sides[name]
+            steered = self.pilot.factor("discriminator.lr") if side == "discriminator" else 1.0
             optimiser.param_groups[0]["lr"] = recipe.lr(clock) * recipe.factor * self.rate * steered
             optimiser.step()
-            movers = [game.networks[r] for r in game.players[name].roles]
-            side = game.side(name)
             for constraint in game.constraints.values():
                 if constraint.side == side:
                     constraint.apply(movers)
@@ -416,7 +417,7 @@ class Table:
                 for regularizer in game.regularizers.values():
                     if isinstance(regularizer, WeightRegularizer) and regularizer.side == side:
                         regularizer.after_step(movers)
-        return int(flags[0])
+        return votes
 
 
 def _adversarial(objective: Objective, verdicts: dict[str, Verdict], moves: bool) -> Tensor:
@@ -432,7 +433,7 @@ def _adversarial(objective: Objective, verdicts: dict[str, Verdict], moves: bool
                 entry = objective.generator(real, fake)
             entries.append(entry.flatten(1).mean(1) if entry.dim() > 1 else entry)
         losses.append(sum_entries(entries).mean())
-    return torch.stack(losses).mean()
+    return losses[0] if len(losses) == 1 else torch.stack(losses).mean()
 
 
 def _same(a: Tensor | None, b: Tensor | None) -> bool:
