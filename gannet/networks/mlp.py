@@ -27,15 +27,34 @@ from gannet.networks.layers import (
 )
 from gannet.networks.minibatch import MinibatchStatistics, statistics
 
-Activation = Literal["relu", "leaky", "tanh", "silu"]
+Activation = Literal["relu", "leaky", "tanh", "silu", "maxout"]
 MLPNorm = Literal["none", "batch", "layer"]
+PIECES = 5
+"""Linear numbers a maxout unit chooses from, as in the first GAN's discriminators."""
+
+
+class Maxout(nn.Module):
+    """The largest of every `PIECES` neighbours: `[B, n · PIECES]` → `[B, n]`, a convex function that is learned.
+
+    Goodfellow et al., "Maxout Networks", ICML 2013, equation 1.
+    """
+
+    def forward(self, h: Tensor) -> Tensor:
+        return h.unflatten(1, (-1, PIECES)).max(2).values
 
 
 def dense(inputs: int, outputs: int, active: Activation, kind: MLPNorm, slope: float, dropout: float) -> nn.Sequential:
     """Linear → normalisation → activation → dropout: `[B, inputs]` → `[B, outputs]`."""
-    choices = {"relu": activation(0.0), "leaky": activation(slope), "tanh": nn.Tanh(), "silu": nn.SiLU()}
-    linear = nn.Linear(inputs, outputs, bias=keeps_bias(kind))
-    return finished(OrderedDict(linear=linear), outputs, kind, choices[active], dropout, flat=True)
+    choices = {
+        "relu": activation(0.0),
+        "leaky": activation(slope),
+        "tanh": nn.Tanh(),
+        "silu": nn.SiLU(),
+        "maxout": Maxout(),
+    }
+    numbers = outputs * PIECES if active == "maxout" else outputs
+    linear = nn.Linear(inputs, numbers, bias=keeps_bias(kind))
+    return finished(OrderedDict(linear=linear), numbers, kind, choices[active], dropout, flat=True)
 
 
 @GENERATORS.register("mlp")
