@@ -96,7 +96,8 @@ class Logistic(Game):
         self.smoothing = _checked_smoothing(smoothing)
 
     def on_real(self, u: Tensor) -> Tensor:
-        return softplus(-u) + self.smoothing * u
+        loss = softplus(-u)
+        return loss + self.smoothing * u if self.smoothing else loss
 
     def on_fake(self, u: Tensor) -> Tensor:
         return softplus(u)
