@@ -24,10 +24,10 @@ def adams(generator: float, discriminator: float, betas: list[float]) -> Overrid
     return {f"optim.{name}": f"adam(lr={lr}, betas={betas})" for name, lr in rates.items()}
 
 
-# The networks of PacGAN's published code, but for its maxout units and initial weights.
+# The networks of PacGAN's published code, but for its initial weights.
 PLANE: Overrides = {
     "generator": "mlp(width=400, layers=4, latent=2, norm=batch)",
-    "discriminator": "mlp(width=200, layers=3)",
+    "discriminator": "mlp(width=200, layers=3, activation=maxout)",
     "batch": 100,
     **adams(1e-4, 1e-4, [0.8, 0.999]),
     **RAW,
