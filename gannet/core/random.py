@@ -42,6 +42,7 @@ def _chained(state: int, *parts: int | str) -> int:
 
 @lru_cache(maxsize=1024)
 def _of_stream(seed: int, stream: str) -> int:
+    # Remembered, as every step asks for the same few streams.
     return _chained(_START, seed, stream)
 
 

@@ -17,6 +17,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import torch
@@ -206,13 +207,8 @@ class Verdict:
 
     def split(self, sizes: list[int]) -> list[Verdict]:
         """Undo `Inputs.cat`: one verdict for each group of rows."""
-        score = [t.split(sizes) for t in self.score]
-        heads = {k: t.split(sizes) for k, t in self.heads.items()}
-        features = [t.split(sizes) for t in self.features]
-        return [
-            Verdict(tuple(t[i] for t in score), {k: t[i] for k, t in heads.items()}, tuple(t[i] for t in features))
-            for i in range(len(sizes))
-        ]
+        ends = accumulate(sizes)
+        return [self.map(lambda t, a=end - size, b=end: t[a:b]) for size, end in zip(sizes, ends, strict=True)]  # type: ignore[misc]
 
 
 def sum_entries(entries: list[Tensor]) -> Tensor:

@@ -169,7 +169,7 @@ class Table:
         self._free_only(moving)
         with span("gannet/generate"), installed(draw.child("layers")), self._precision(True):
             generated = game.task.generate(batch, draw.child("generate"))
-        return batch, self._whole(generated) if experiment.precision == "bf16" else generated, draw, positions
+        return batch, self._whole(generated), draw, positions
 
     def _whole(self, generated: Generated) -> Generated:
         """What autocast made, in the game's own precision, as penalties and unaided discriminators need their points.

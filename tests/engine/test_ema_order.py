@@ -196,6 +196,7 @@ def test_a_pool_depends_on_nothing_but_its_rows_and_the_draw():
         ([0.0], [1.0], 0.0),
         ([1.0, 3.0], [0.0, 2.0], 0.75),
         ([1.0, 2.0], [1.0, 0.0], 0.875),
+        ([2.0, 3.0], [5.0, 0.0, 2.0], 7 / 12),
     ],
 )
 def test_p_above_in_closed_form(real, fake, expected):
