@@ -127,7 +127,7 @@ def test_a_link_opens_the_same_state_elsewhere(visit):
     other.until(lambda: other.step == lab.step)
     assert same(lab, other)
     assert other.page.is_checked('#layers [name="manifold"]')
-    assert other.page.inner_text(".game b") == "hinge"
+    other.until(lambda: other.page.inner_text(".game b") == "hinge")  # said with a frame after the last step's
 
 
 def test_the_address_follows_the_settings(visit):
