@@ -53,6 +53,9 @@ WANTED = 1.25
 """How many times the straightforward step's speed is asked for."""
 EQUAL = 1e-6
 LATENT, SIDE = 64, 32
+PRESET = resolve("r3gan").experiment
+WEIGHT = float(PRESET.regularizers["r1"].args["weight"].positional[0])
+RATE = float(PRESET.optim["generator"].args["lr"].positional[0])
 ROWS = {"all": {}, "a quarter": {"share": 0.25}, "every 8th turn": {"every": 8}}
 ESTIMATORS = ("exact", "finite-difference", "forward-mode")
 
@@ -61,13 +64,13 @@ ESTIMATORS = ("exact", "finite-difference", "forward-mode")
 
 
 class Straightforward:
-    """R3GAN's step without any thought for what it costs. `weight` is the penalty's, at its start."""
+    """R3GAN's step without any thought for what it costs, with the preset's first weight and learning rate."""
 
-    def __init__(self, generator: nn.Module, discriminator: nn.Module, rows: Tensor, batch: int, weight: float = 1.0):
+    def __init__(self, generator: nn.Module, discriminator: nn.Module, rows: Tensor, batch: int):
         self.generator, self.discriminator = generator.requires_grad_(), discriminator.requires_grad_()
         self.averaged = copy.deepcopy(generator)
-        self.rows, self.batch, self.weight, self.samples = rows, batch, weight, 0
-        options = {"lr": 1e-3, "betas": (0.0, 0.99), "fused": True}
+        self.rows, self.batch, self.samples = rows, batch, 0
+        options = {"lr": RATE, "betas": (0.0, 0.99), "fused": True}
         self.generator_adam = torch.optim.Adam(generator.parameters(), **options)
         self.discriminator_adam = torch.optim.Adam(discriminator.parameters(), **options)
 
@@ -91,7 +94,7 @@ class Straightforward:
         of_real, of_fake = self._score(real), self._score(fake)
         adversarial = softplus(of_fake - of_real).mean()
         penalty = self._penalty(of_real, real) + self._penalty(of_fake, fake)
-        (adversarial + self.weight * penalty).backward()
+        (adversarial + WEIGHT * penalty).backward()
 
     def generator_gradients(self, real: Tensor, z: Tensor) -> None:
         """The same of the generator's turn. The discriminator's weights collect gradients that nobody wants."""
@@ -209,8 +212,8 @@ def pace(step: Callable[[], Any], seconds: float) -> float:
 
 def penalties(estimator: str, options: dict[str, float]) -> dict[str, Any]:
     """Overrides of r3gan: both penalties by this estimator, with the preset's own weights."""
-    said = "".join(f", {key}={value}" for key, value in options.items())
-    return {"regularizers": [f"{r}(weight=cosine(1, 0.1), estimator={estimator}{said})" for r in ("r1", "r2")]}
+    said = {"estimator": estimator, **options}
+    return {f"regularizers.{name}.{key}": value for name in ("r1", "r2") for key, value in said.items()}
 
 
 def estimators(args: argparse.Namespace, source: ArraySource) -> None:
