@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from gannet.core.overrides import resolve
+from gannet.core.spec import Spec
 from gannet.data.array import ArraySource
 
 BENCH = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "penalties.py"))
@@ -24,4 +25,4 @@ def test_both_sides_take_the_same_step():
 def test_an_estimator_is_all_that_differs_from_the_preset(estimator, rows):
     raced = resolve("r3gan", BENCH["penalties"](estimator, rows)).experiment.regularizers
     for name, usual in resolve("r3gan").experiment.regularizers.items():
-        assert raced[name].args == {**usual.args, "estimator": estimator, **rows}
+        assert raced[name].args == {**usual.args, "estimator": Spec(estimator), **rows}
