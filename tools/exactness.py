@@ -120,7 +120,9 @@ def launch(processes: int, accumulate: int, out: Path, whole: bool) -> dict[str,
     own = [str(Path(__file__).resolve()), "--worker", str(out), "--accumulate", str(accumulate)]
     own += ["--whole"] if whole else []
     many = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    # torchrun leaves a folder of its own wherever temporary files go.
+    own_place = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "TMPDIR": str(out.parent)}
+    environment = {**os.environ, **own_place}
     done = subprocess.run([sys.executable, *many, *own], env=environment, capture_output=True, text=True, timeout=300)
     if done.returncode:
         raise RuntimeError(f"{processes} processes, accumulate={accumulate}:\n{done.stderr}")

@@ -188,7 +188,8 @@ def test_a_signal_commits_and_the_run_goes_on(sent, code, tmp_path, monkeypatch,
 def test_two_processes_speak_with_one_voice(tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "gannet"]
     words = ["train", *TINY, "stop.samples=32", "evaluate.metrics=[]"]
-    done = subprocess.run([*command, *words], capture_output=True, text=True, env=ENV, cwd=tmp_path, timeout=120)
+    env = {**ENV, "TMPDIR": str(tmp_path)}  # torchrun leaves a folder of its own wherever temporary files go
+    done = subprocess.run([*command, *words], capture_output=True, text=True, env=env, cwd=tmp_path, timeout=120)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("stopped at 32 samples") == 1
     assert [p.name for p in (tmp_path / "runs").iterdir()] == ["0001-gan-digits"]

@@ -86,7 +86,9 @@ def test_under_accumulation_a_batch_mean_is_that_of_the_micro_batch(tiny):
 
 
 def start(place: Path, *words: str, timeout: int = 120) -> tuple[subprocess.CompletedProcess, float]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GANNET_TIMEOUT": "20", "PYTHONWARNINGS": "ignore"}
+    # torchrun leaves a folder of its own wherever temporary files go.
+    quiet = {"OMP_NUM_THREADS": "1", "GANNET_TIMEOUT": "20", "PYTHONWARNINGS": "ignore", "TMPDIR": str(place)}
+    environment = {**os.environ, **quiet}
     began = time.monotonic()
     done = subprocess.run(
         [*TORCHRUN, str(place), *words], env=environment, capture_output=True, text=True, timeout=timeout
