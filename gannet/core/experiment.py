@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
-from gannet.core.errors import UsageError
+from gannet.core.errors import UsageError, unknown
+from gannet.core.registry import SOURCES
 from gannet.core.schedule import check_extent, in_samples
 from gannet.core.spec import Spec, parse
 from gannet.core.types import Clock
@@ -194,18 +196,22 @@ PACKED = "gannet-shards"
 
 def data_shorthand(text: str) -> Spec:
     """`data=./faces` is a folder, or shards where it holds packed data; `data=x.npz` is an array, `data=x.csv` points,
-    `data=x.tar` tars; anything else is spec text."""
-    if "(" in text:
+    `data=x.tar` tars; a source's name or spec text is that source. Any other name is a path if something is there, as
+    `my photos`. Raises `UsageError` for what is nothing of these."""
+    path = os.path.expanduser(text)
+    if text in SOURCES.names() or (not os.path.exists(path) and ("(" in text or not text.strip())):
         return parse(text, "data")
-    looks_like_path = text.startswith(("./", "../", "/", "~")) or text.endswith("/")
     if re.search(r"\.(npy|npz)$", text):
         return Spec("array", (), {"path": text})
     for ending, source in ((".csv", "csv"), (".tar", "tars")):
         if text.lower().endswith(ending):
             return Spec(source, (), {"path": text})
-    if looks_like_path or text.lower().endswith(".zip"):
-        return Spec("shards" if is_packed(Path(text).expanduser()) else "folder", (), {"path": text})
-    return parse(text, "data")
+    if os.path.exists(path) or "/" in text or text.lower().endswith(".zip"):
+        # Written in one way, so that packed data know their source again.
+        text = text if text.startswith((".", "/", "~")) or os.path.isabs(text) else f"./{text}"
+        return Spec("shards" if is_packed(Path(path)) else "folder", (), {"path": text})
+    allowed = unknown("data source", text, SOURCES.names(), "data")
+    raise UsageError(f"{allowed} Or a path: there is no {text} in {Path.cwd()}.")
 
 
 def is_packed(path: Path) -> bool:

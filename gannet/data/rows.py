@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -109,9 +107,7 @@ class SourceRows(Rows):
 
 
 def source_spec(text: str, options: Mapping[str, Any] | None = None) -> Spec:
-    """What stands after `data=`, or the bare name of something that lies here, with further options."""
-    if re.match(r"[^./~(][^(]*$", text) and Path(text).exists() and text not in SOURCES.names():
-        text = f"./{text}"
+    """What stands after `data=`, with further options."""
     spec = data_shorthand(text)
     for key, value in (options or {}).items():
         spec = spec.with_arg(key, value)
