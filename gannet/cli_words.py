@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import shlex
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,18 @@ TAKE_SETTINGS = ("gannet train", "gannet resume", "gannet explain")
 
 
 def settings(words: list[str] | None, preset: str = "") -> list[str]:
-    """The key=value words. Raises `UsageError` for the mistakes of the hand: no preset, blanks around the `=`."""
+    """The key=value words. Raises `UsageError` for the mistakes of the hand: no preset, data or a run where a preset or
+    a setting is expected, blanks around the `=`."""
+    from gannet.core.experiment import Experiment
+    from gannet.core.presets import paper_sizes, preset_names
+
     words = list(words or [])
     if "=" in preset and not Path(preset).exists():
         raise UsageError(f"'{preset}' stands where a preset is expected. Write: gannet train quick {preset}")
+    if _lies_here(preset) and preset not in (*preset_names(), *paper_sizes()):
+        run = (Path(preset) / "experiment.yaml").is_file()
+        instead = f"resume {shlex.quote(preset)}" if run else f"train auto {shlex.quote(f'data={preset}')}"
+        raise UsageError(f"'{preset}' stands where a preset is expected. Write: gannet {instead}")
     for number, word in enumerate(words):
         following = words[number + 1] if number + 1 < len(words) else ""
         if "=" not in word and following.startswith("="):
@@ -26,7 +36,18 @@ def settings(words: list[str] | None, preset: str = "") -> list[str]:
             raise UsageError(f"'{word} {following}' has a blank before '='. Write {word}={value} without blanks.")
         if word.endswith("=") and following and "=" not in following:
             raise UsageError(f"'{word} {following}' has a blank after '='. Write {word}{following} without blanks.")
+        if word in Experiment.model_fields and following and "=" not in following:
+            raise UsageError(f"'{word} {following}' has a blank in the place of '='. Write {word}={following}")
+        if "=" not in word and _lies_here(word):
+            raise UsageError(
+                f"'{word}' stands where a setting is expected. To train on it, write {shlex.quote(f'data={word}')}"
+            )
     return words
+
+
+def _lies_here(word: str) -> bool:
+    """Whether `word` is data or a run rather than an experiment's file."""
+    return not word.endswith((".yaml", ".yml")) and word not in ("", ".") and os.path.exists(word)
 
 
 def swallowed(words: list[str], app: typer.Typer) -> None:

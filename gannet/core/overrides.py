@@ -216,6 +216,8 @@ MEANT = {
     "time": "stop.minutes", "batch_size": "batch", "batchsize": "batch", "bs": "batch", "latent": "generator.latent",
     "z_dim": "generator.latent", "lr": "optim.generator.lr", "learning_rate": "optim.generator.lr", "loss": "objective",
     "n_critic": "players.discriminator.repeats", "dataset": "data", "optimizer": "optim", "gpu": "device",
+    "size": "data.size", "image_size": "data.size", "img_size": "data.size", "resolution": "data.size",
+    "flip": "data.flip", "mirror": "data.flip", "width": "generator.width",
 }  # fmt: skip
 """Where other tools' words live here."""
 PART_KEYS = set(_PART_REGISTRIES)

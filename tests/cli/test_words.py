@@ -111,6 +111,8 @@ def test_options_may_stand_anywhere(monkeypatch, capsys):
         ("train gan batch =8", "Write batch=8 without blanks"),
         ("train gan batch= 8", "Write batch=8 without blanks"),
         ("train gan batch", "'batch' is not an override. Write key=value"),
+        ("train gan batch 8", "'batch 8' has a blank in the place of '='. Write batch=8"),
+        ("train gan data=digits size=8", "unknown key 'size' (command line). Did you mean: data.size?"),
         ("train gan bacth=8", "unknown key 'bacth' (command line). Did you mean: batch (=64)?"),
         ("train gan batch=x", "batch: received"),
         ("train gan optim.generator.lr=0,0002", "Use a dot: optim.generator.lr=0.0002"),
@@ -213,6 +215,22 @@ def _malformed(number):
         case _:
             value = dice.choice(["fast", "[", "[[]]", "cosine()"])
             return f"optim.generator.{dice.choice(['lr', 'betas', 'eps'])}={value}"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["photos"], "Write: gannet train auto data=photos"),
+        (["my photos"], "Write: gannet train auto 'data=my photos'"),
+        (["runs/one"], "Write: gannet resume runs/one"),
+        (["auto", "photos"], "'photos' stands where a setting is expected. To train on it, write data=photos"),
+    ],
+)
+def test_data_where_a_preset_or_a_setting_is_expected(words, says, capsys, elsewhere):
+    for name in ("photos", "my photos", "runs/one"):
+        (elsewhere / name).mkdir(parents=True)
+    (elsewhere / "runs" / "one" / "experiment.yaml").write_text("preset: gan")
+    assert says in refused(capsys, 2, "train", *words)
 
 
 @pytest.mark.parametrize("number", range(60))
