@@ -143,11 +143,12 @@ def sample(
 @app.command()
 def explain(preset: Preset, words: Words = None, plugin: Plugin = None) -> int:
     """Say what a preset, or a run, is: players, equations, schedules, every value and where it comes from."""
-    overrides = settings(words, preset)
+    own = Path(preset) / "experiment.yaml"
+    experiment = str(own) if own.is_file() else preset
+    overrides = settings(words, experiment)
     from gannet import api
 
-    own = Path(preset) / "experiment.yaml"
-    _say(api.explain(str(own) if own.is_file() else preset, overrides, tuple(plugin or ())))
+    _say(api.explain(experiment, overrides, tuple(plugin or ())))
     return 0
 
 
