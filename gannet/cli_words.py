@@ -38,7 +38,7 @@ def settings(words: list[str] | None, preset: str = "") -> list[str]:
             raise UsageError(f"'{word} {following}' has a blank after '='. Write {word}{following} without blanks.")
         if word in Experiment.model_fields and following and "=" not in following:
             raise UsageError(f"'{word} {following}' has a blank in the place of '='. Write {word}={following}")
-        if "=" not in word and _lies_here(word):
+        if preset and "=" not in word and _lies_here(word):  # a run that goes on keeps its data
             raise UsageError(
                 f"'{word}' stands where a setting is expected. To train on it, write {shlex.quote(f'data={word}')}"
             )

@@ -233,6 +233,12 @@ def test_data_where_a_preset_or_a_setting_is_expected(words, says, capsys, elsew
     assert says in refused(capsys, 2, "train", *words)
 
 
+def test_a_run_that_goes_on_is_offered_no_other_data(capsys, elsewhere):
+    (elsewhere / "photos").mkdir()
+    told = refused(capsys, 2, "resume", "runs/one", "photos")
+    assert "data=" not in told
+
+
 @pytest.mark.parametrize("number", range(60))
 def test_malformed_words_never_crash_and_never_pass(number, capsys, elsewhere):
     refused(capsys, 2, "train", "gan", _malformed(number), "--dry-run")

@@ -29,6 +29,11 @@ def test_what_looks_like_a_path_is_one_though_nothing_is_there(text):
     assert data_shorthand(text) == Spec("folder", (), {"path": text})
 
 
+@pytest.mark.parametrize("text", ["photos/dogs", "nothing.zip"])
+def test_a_path_from_here_is_written_in_one_way(text):
+    assert data_shorthand(text) == data_shorthand(f"./{text}") == Spec("folder", (), {"path": f"./{text}"})
+
+
 def test_a_source_comes_before_a_folder_of_its_name():
     assert data_shorthand("digits") == Spec("digits")
     assert data_shorthand("digits(size=32)") == Spec("digits", (), {"size": 32})
