@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from gannet.core.errors import GannetError, ResourceError, UsageError, unknown
+from gannet.core.vocabulary import meant
 
 TAKE_SETTINGS = ("gannet train", "gannet resume", "gannet explain")
 
@@ -91,8 +92,12 @@ def _misread(error: Any, app: typer.Typer) -> UsageError:
     from gannet.core.experiment import Experiment
 
     option = str(getattr(error, "option_name", "")).lstrip("-")
-    if path in TAKE_SETTINGS and option.partition(".")[0] in Experiment.model_fields:
-        return UsageError(f"{text}; {option} is a setting. Write it without dashes: {option}=VALUE.")
+    if path in TAKE_SETTINGS:
+        here = option if option.partition(".")[0] in Experiment.model_fields else meant("key", option)
+        if here.startswith("-"):
+            return UsageError(f"{text}; here that is {here}.")
+        if here:
+            return UsageError(f"{text}; {here} is a setting. Write it without dashes: {here}=VALUE.")
     if "'PRESET'" in text:
         text += ", as in gannet train quick; gannet list presets shows them all"
     return UsageError(f"{text}. See: {path} --help")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from gannet.core.vocabulary import meant
+
 
 class GannetError(Exception):
     """Base of every error a user can cause. `exit_code` is what the command line returns for it."""
@@ -63,10 +65,11 @@ def nearest(received: str, allowed: Iterable[str]) -> list[str]:
 
 
 def unknown(kind: str, received: str, allowed: Iterable[str], where: str = "") -> str:
-    """One line for a name that does not exist: kind, name, place, nearest names, everything allowed."""
+    """One line for a name that does not exist: kind, name, place, what it is called here or the nearest names,
+    everything allowed."""
     names = sorted(allowed)
     place = f" ({where})" if where else ""
-    close = nearest(received, names)
-    hint = f" Did you mean: {', '.join(close)}?" if close else ""
+    here, close = meant(kind, received), nearest(received, names)
+    hint = f" Here that is {here}." if here else f" Did you mean: {', '.join(close)}?" if close else ""
     listed = ", ".join(names) if names else "none"
     return f"unknown {kind} '{received}'{place}.{hint} Allowed: {listed}."

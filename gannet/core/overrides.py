@@ -16,6 +16,7 @@ from gannet.core.experiment import SECTIONS, Ema, Experiment, Stop, as_parts, as
 from gannet.core.mistakes import explain, refused
 from gannet.core.presets import preset_text, read_yaml
 from gannet.core.spec import Spec, from_yaml, parse_value, render
+from gannet.core.vocabulary import meant
 
 
 class Resolved:
@@ -137,9 +138,9 @@ def _read(path: str, value: Any, origin: str) -> Any:
 def _set(node: Any, keys: list[str], value: Any, path: str, origin: str) -> None:
     head, rest = keys[0], keys[1:]
     top = len(keys) == len(path.split("."))
-    if top and head.lower() in MEANT:
-        raise UsageError(f"unknown key '{path}' ({origin}). Did you mean: {MEANT[head.lower()]}?")
     if top and head not in Experiment.model_fields:
+        if here := meant("key", head):
+            raise UsageError(f"unknown key '{path}' ({origin}). Did you mean: {here}?")
         names = list(Experiment.model_fields)
         close = nearest(head, [*names, *Stop.model_fields, *Ema.model_fields])
         found = [
@@ -211,15 +212,6 @@ _PART_REGISTRIES: dict[str, tuple[registry.Registry[Any], ...]] = {
     "controllers": (registry.CONTROLLERS,),
     "optim": (registry.OPTIMISERS,),
 }
-MEANT = {
-    "epoch": "stop.samples", "epochs": "stop.samples", "steps": "stop.samples", "iterations": "stop.samples",
-    "time": "stop.minutes", "batch_size": "batch", "batchsize": "batch", "bs": "batch", "latent": "generator.latent",
-    "z_dim": "generator.latent", "lr": "optim.generator.lr", "learning_rate": "optim.generator.lr", "loss": "objective",
-    "n_critic": "players.discriminator.repeats", "dataset": "data", "optimizer": "optim", "gpu": "device",
-    "size": "data.size", "image_size": "data.size", "img_size": "data.size", "resolution": "data.size",
-    "flip": "data.flip", "mirror": "data.flip", "width": "generator.width",
-}  # fmt: skip
-"""Where other tools' words live here."""
 PART_KEYS = set(_PART_REGISTRIES)
 
 
