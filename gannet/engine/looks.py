@@ -21,6 +21,8 @@ from gannet.engine.health import p_above
 
 ROWS = 64
 """Held-out rows of a log line, and pictures of a preview."""
+BATCHES = 4
+"""Batches of held-out rows of a log line at most: what they cost is one step's time or two, by the networks."""
 PREVIEW_OTHERS = 1000
 """Samples of a preview where one is a point or another thing of a few numbers."""
 
@@ -39,7 +41,7 @@ class Looks:
         """What rows that were never trained on say: P(D(real) > D(fake)), averaged over comparisons, and the task's own
         measures; given the feed of `trained` rows, P(D(trained) > D(held out)) too, of other rows at every step."""
         game, found = self.game, {}
-        rows = min(ROWS, len(self.feed.data))
+        rows = min(ROWS, BATCHES * game.experiment.batch, len(self.feed.data))
         start = step * rows if trained else 0  # what steers must not look at the same few rows for ever
         positions = range(start, start + rows)
         draw = self._draw("heldout", step, positions)
