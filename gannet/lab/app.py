@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response, WebSocket
 from starlette.concurrency import run_in_threadpool
+from starlette.websockets import WebSocketDisconnect
 
 from gannet.core.errors import GannetError
 from gannet.lab import dashboard_routes, explorer_routes
@@ -258,7 +259,10 @@ async def _show(socket: WebSocket, session: Session) -> None:
                 if frame.cancelled():
                     await socket.close(1001, "the session has ended")
                     return
-                await socket.send_bytes(frame.result())
+                try:
+                    await socket.send_bytes(frame.result())
+                except WebSocketDisconnect:  # the page was left while its frame was painted
+                    return
                 frame = None
             if heard.done():
                 message = heard.result()

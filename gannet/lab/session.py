@@ -241,6 +241,7 @@ class Session:
         p = self.playground
         busy = None if self.target is None else f"playing step {p.step:,} of {self.target:,}"
         return {
+            "version": self.moved,
             "playing": self.playing,
             "step": p.step,
             "samples": p.trainer.clock.samples,

@@ -96,10 +96,12 @@ def test_a_run_is_looked_at(board, trained):
         lab.until(lambda k=k: lab.colours(f"section.charts figure:nth-child({k + 1}) canvas") > 10)
     files = sorted((trained / "plain" / "samples").glob("0*.png"))
     lab.until(lambda: f"picture {len(files)} of {len(files)}" in page.inner_text(".pictures .hint"))
+    there = "node => node.complete && node.naturalWidth > 0"
+    lab.until(lambda: page.locator(".pictures img").evaluate(there))  # the last one, before another is asked for
     with page.expect_response(lambda r: "/samples" in r.url) as answer:
         page.locator(".pictures input").press("Home")
     assert answer.value.body() == files[0].read_bytes()
-    lab.until(lambda: page.locator(".pictures img").evaluate("node => node.complete && node.naturalWidth > 0"))
+    lab.until(lambda: page.locator(".pictures img").evaluate(there))
     assert f"after {int(files[0].stem):,} samples · picture 1 of 4" in page.inner_text(".pictures .hint")
     assert "Finished: all samples were seen." in page.inner_text(".events")
     assert page.locator(".command pre").first.inner_text() == f"gannet resume {trained / 'plain'}"

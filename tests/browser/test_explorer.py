@@ -150,7 +150,7 @@ def test_the_seed_box_gives_what_gannet_sample_writes(explore, models, trained, 
     lab.until(lambda: "seed 1234" in lab.page.inner_text("#look figcaption"))
     file = tmp_path / "one.npy"
     assert main(["sample", str(trained / "plain"), "--n", "1", "--seed", "1234", "--out", str(file)]) == 0
-    np.testing.assert_array_equal(small(pixels(lab)), np.load(file)[0, ..., 0])
+    lab.until(lambda: np.array_equal(small(pixels(lab)), np.load(file)[0, ..., 0]))
     lab.page.click("#another")
     lab.until(lambda: "seed 1234" not in lab.page.inner_text("#look figcaption"))
 

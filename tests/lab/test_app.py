@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import subprocess
@@ -9,16 +10,18 @@ import sys
 import threading
 import time
 import urllib.request
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from gannet.core.errors import ResourceError, UsageError
 from gannet.lab import app, door, server
-from gannet.lab.app import Room, create_app
+from gannet.lab.app import Room, _show, create_app
 from gannet.lab.frames import MOST, unpack
 
 HOST = "127.0.0.1:7860"
@@ -364,6 +367,27 @@ def test_a_socket_hears_one_word_and_ends_with_its_session(served):
         urllib.request.urlopen(request, timeout=20).close()
         with pytest.raises(ConnectionClosed):
             stream.recv(timeout=20)
+
+
+def test_a_page_that_is_left_while_its_frame_is_painted_is_no_error():
+    class Left:
+        heard = 0
+
+        async def receive(self):
+            self.heard += 1
+            await asyncio.sleep(0 if self.heard == 1 else 60)
+            return {"type": "websocket.receive", "text": "ready"}
+
+        async def send_bytes(self, data):
+            raise WebSocketDisconnect(1006)
+
+    class Painted:
+        def ask(self, reader):
+            found = Future()
+            found.set_result(b"a frame")
+            return found
+
+    asyncio.run(asyncio.wait_for(_show(Left(), Painted()), 10))
 
 
 @pytest.mark.parametrize(

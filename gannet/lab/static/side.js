@@ -28,6 +28,7 @@ export class Side extends EventTarget {
   async open(state) {
     const { id, status, state: given } = await api.create(state);
     this.id = id;
+    this.status = null;
     this.take(status, given);
     if (this.layers) await this.do("layers", this.layers);
     for (const [command, values] of Object.entries(pace)) await this.do(command, values);
@@ -77,7 +78,9 @@ export class Side extends EventTarget {
     }
   }
 
+  /** A frame that was painted before a command was answered may come after the answer: its status is no news. */
   take(status, state) {
+    if (status?.version < this.status?.version) status = null;
     if (status) {
       this.status = status;
       this.furthest = status.furthest ?? Math.max(this.furthest, status.step);
