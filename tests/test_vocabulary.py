@@ -21,6 +21,7 @@ NAMES = {
     "preset": [*preset_names(), *paper_sizes()],
     "key": list(Experiment.model_fields),
 } | {kind: part.names() for kind, part in REGISTRIES.items()}
+NAMES |= {f"{kind} option": [] for kind in REGISTRIES}
 ENTRIES = [(kind, words, here) for kind, table in WORDS.items() for words, here in table.items()]
 
 
@@ -45,6 +46,9 @@ def test_what_a_word_leads_to_is_there(kind, words, here):
         assert settable(key)
     elif kind == "key":
         assert what == "--run DIR" or settable(what)
+    elif kind.endswith(" option"):
+        part = REGISTRIES[kind.removesuffix(" option")]
+        assert any(what in part.options(name) for name in part.names())
     elif kind in REGISTRIES:
         spec = parse(what)
         assert set(spec.args) <= set(REGISTRIES[kind].options(spec.name))
@@ -63,8 +67,15 @@ def test_a_word_is_no_name_and_stands_once(kind):
 def test_only_a_word_that_is_known_is_told():
     assert meant("metric", "fig") == meant("dish", "fid") == meant("metric", "") == ""
     assert unknown("metric", "FID", ["frechet"]) == (
-        "unknown metric 'FID'. Here that is frechet, with extractor inception. Allowed: frechet."
+        "unknown metric 'FID'. Here that is frechet, with gannet evaluate --extractor inception. Allowed: frechet."
     )
+
+
+def test_an_option_is_told_where_the_part_has_it():
+    with pytest.raises(UsageError, match=r"r1 has no option 'gamma'. Did you mean: weight \(=1\)"):
+        registry.REGULARIZERS.resolve("r1(gamma=10)")
+    with pytest.raises(UsageError, match=r"cifar10 has no option 'resolution'. It takes: grey, flip"):
+        registry.SOURCES.resolve("cifar10(resolution=64)")
 
 
 def test_nothing_is_translated():

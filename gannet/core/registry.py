@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 from gannet.core.errors import UsageError, nearest, unknown
 from gannet.core.schedule import Schedule, schedule_from
 from gannet.core.spec import Spec, parse, render
+from gannet.core.vocabulary import meant
 
 T = TypeVar("T")
 
@@ -108,7 +109,8 @@ class Registry(Generic[T]):
             if key in given:
                 raise UsageError(f"{_at(where)}{spec.name}: {key} is given twice in {spec}.")
             if key not in options:
-                close = nearest(key, names)
+                here = meant(f"{self.kind} option", key)
+                close = [here] if here in options else nearest(key, names)
                 hint = f" Did you mean: {', '.join(options[n].shown() for n in close)}?" if close else ""
                 allowed = ", ".join(names) or "nothing"
                 raise UsageError(f"{_at(where)}{spec.name} has no option '{key}'.{hint} It takes: {allowed}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_FID = "with extractor inception"
+_FID = "with gannet evaluate --extractor inception"
 
 WORDS: dict[str, dict[str, str]] = {
     "command": {
@@ -119,6 +119,26 @@ WORDS: dict[str, dict[str, str]] = {
         "authpct": "authenticity",
         "modes": "modes-covered",
         "hq": "high-quality",
+    },
+    "generator option": {
+        "z-dim zdim nz latent-dim noise-dim": "latent",
+        "channels filters hidden dim ngf": "width",
+        "normalization normalisation": "norm",
+        "slope-negative negative-slope leak": "slope",
+    },
+    "discriminator option": {
+        "channels filters hidden dim ndf": "width",
+        "normalization normalisation": "norm",
+        "sn spectral-norm": "spectral",
+        "slope-negative negative-slope leak": "slope",
+    },
+    "regularizer option": {"gamma lambda lambda-gp coefficient coef strength": "weight", "lazy interval": "every"},
+    "optimiser option": {"learning-rate rate": "lr", "beta1 beta2 beta": "betas", "epsilon": "eps"},
+    "data source option": {
+        "image-size img-size resolution": "size",
+        "root dir folder file": "path",
+        "n count rows max-samples": "limit",
+        "classes": "labels",
     },
     "key": {
         "epoch epochs step steps iteration iterations iters niter kimg nimg": "stop.samples",
