@@ -238,6 +238,11 @@ def validate(tree: dict[str, Any], origins: dict[str, str], problems: list[str])
                 _registry_of(registries, spec, path).resolve(spec, path)
             except UsageError as error:
                 problems.append(str(error))
+    for spec in experiment.evaluate.metrics or []:
+        try:
+            registry.METRICS.resolve(spec, "evaluate.metrics")
+        except UsageError as error:
+            problems.append(str(error))
     if problems:
         raise Problems(problems, "See every key with: gannet explain " + (experiment.preset or "PRESET"))
     return Resolved(experiment, origins)

@@ -111,7 +111,10 @@ def test_options_may_stand_anywhere(monkeypatch, capsys):
         ("generate runs/x", "unknown command 'generate'. Here that is sample. Allowed: bench,"),
         ("train CycleGAN", "unknown preset 'CycleGAN'. Here that is cycle-mini. Allowed: acgan,"),
         ("train gan objective=bce", "unknown objective 'bce' (objective). Here that is nonsaturating. Allowed: hinge,"),
-        ("train gan evaluate.metrics=[fid]", "Here that is frechet, with gannet evaluate --extractor inception."),
+        (
+            "explain gan evaluate.metrics=[fid]",
+            "unknown metric 'fid' (evaluate.metrics). Here that is frechet, with gannet evaluate --extractor",
+        ),
         ("train gan data=fmnist", "Here that is fashion-mnist."),
         ("list losses", "Here that is objectives."),
         ("train qick", "Did you mean: quick?"),
