@@ -50,8 +50,10 @@ def test_what_a_word_leads_to_is_there(kind, words, here):
         part = REGISTRIES[kind.removesuffix(" option")]
         assert any(what in part.options(name) for name in part.names())
     elif kind in REGISTRIES:
-        spec = parse(what)
-        assert set(spec.args) <= set(REGISTRIES[kind].options(spec.name))
+        spec, part = parse(what), REGISTRIES[kind]
+        assert set(spec.args) <= set(part.options(spec.name))
+        if spec.args:  # a value that is written must be one that is allowed
+            assert part.build(spec)
     else:
         assert what in NAMES[kind]
 

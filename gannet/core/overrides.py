@@ -230,17 +230,15 @@ def validate(tree: dict[str, Any], origins: dict[str, str], problems: list[str])
     except ValidationError as error:
         problems += dict.fromkeys(explain(e, origins) for e in error.errors())
         raise Problems(problems) from None
+    parts: list[tuple[str, Spec, tuple[registry.Registry[Any], ...]]]
+    parts = [("evaluate.metrics", spec, (registry.METRICS,)) for spec in experiment.evaluate.metrics or []]
     for key, registries in _PART_REGISTRIES.items():
         value = getattr(experiment, key)
         named = {f"{key}.{n}": s for n, s in value.items()} if isinstance(value, dict) else {key: value}
-        for path, spec in named.items():
-            try:
-                _registry_of(registries, spec, path).resolve(spec, path)
-            except UsageError as error:
-                problems.append(str(error))
-    for spec in experiment.evaluate.metrics or []:
+        parts += [(path, spec, registries) for path, spec in named.items()]
+    for path, spec, registries in parts:
         try:
-            registry.METRICS.resolve(spec, "evaluate.metrics")
+            _registry_of(registries, spec, path).resolve(spec, path)
         except UsageError as error:
             problems.append(str(error))
     if problems:
