@@ -9,6 +9,7 @@ import torch
 
 from gannet import api, autopilot
 from gannet.autopilot import Look, look, penalty, plan, wanted
+from gannet.core.errors import UsageError
 from gannet.core.overrides import resolve
 from gannet.core.types import DataSpec, Field, Source
 
@@ -249,6 +250,18 @@ def test_a_word_about_one_penalty_of_points_leaves_the_other_planned():
     r1, r2 = (found.experiment.regularizers[name].args for name in ("r1", "r2"))
     assert (r1["weight"], r1["every"], r2["every"]) == (3, 1, 1)
     assert found.origin("regularizers.r2.weight") == autopilot.ORIGIN
+
+
+def test_a_word_about_one_network_of_points_leaves_the_plan_its_kind():
+    points = Made(torch.randn(500, 3), Field((3,), kind="points", range=None))
+    found, _ = planned(points, "generator.latent=8", "discriminator.width=32")
+    generator, discriminator = found.experiment.generator, found.experiment.discriminator
+    assert (generator.name, generator.args["latent"], generator.args["width"]) == ("mlp", 8, 128)
+    assert (discriminator.name, discriminator.args["width"], discriminator.args["layers"]) == ("mlp", 32, 3)
+    assert found.origin("generator.latent") == "command line"
+    assert found.origin("generator.width") == autopilot.ORIGIN
+    with pytest.raises(UsageError, match="generator: mlp has no option 'kernel'"):
+        planned(points, "generator.kernel=3")
 
 
 def test_only_its_own_preset_is_planned_and_only_once():

@@ -71,15 +71,25 @@ def resolve(preset: str, overrides: Mapping[str, Any] | list[str] = (), origin: 
 
 def amend(resolved: Resolved, values: Mapping[str, Any], origin: str) -> Resolved:
     """The experiment with further `values` at the paths that only its preset or the defaults have set: what a person
-    asked for stays."""
+    asked for stays. Arguments they gave to a part whose name is the preset's are handed on to the part in its place."""
     tree, origins = resolved.experiment.canonical(), dict(resolved.origins)
     problems: list[str] = []
     own = {f"preset {resolved.experiment.preset}", "default"}
     for path, value in values.items():
-        below = {o for p, o in origins.items() if p.startswith(path + ".")}
-        if {resolved.origin(path), *below} <= own:
-            _assign(tree, path, value, origin, origins, problems)
+        theirs = {p: o for p, o in origins.items() if p.startswith(path + ".") and o not in own}
+        if resolved.origin(path) not in own or (theirs and path not in SINGLE_PARTS):
+            continue
+        _assign(tree, path, value, origin, origins, problems)
+        for below, whose in theirs.items():
+            _assign(tree, below, _argument(getattr(resolved.experiment, path), below), whose, origins, problems)
     return validate(tree, origins, problems)
+
+
+def _argument(spec: Spec, path: str) -> Any:
+    """What `path`, such as generator.latent, is in `spec`, the generator."""
+    for key in path.split(".")[1:]:
+        spec = spec.args[key]
+    return spec
 
 
 def split_overrides(overrides: Mapping[str, Any] | list[str], problems: list[str]) -> list[tuple[str, Any]]:
@@ -213,6 +223,8 @@ _PART_REGISTRIES: dict[str, tuple[registry.Registry[Any], ...]] = {
     "optim": (registry.OPTIMISERS,),
 }
 PART_KEYS = set(_PART_REGISTRIES)
+SINGLE_PARTS = PART_KEYS - {*LISTS, "optim"}
+"""Keys that hold one part."""
 
 
 def _registry_of(registries: tuple[registry.Registry[Any], ...], spec: Spec, where: str) -> registry.Registry[Any]:
