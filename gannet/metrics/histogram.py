@@ -13,26 +13,31 @@ from gannet.core.registry import METRICS
 from gannet.metrics.distances import clouds
 from gannet.metrics.modes import divergence
 
+MOST_COORDINATES = 2
+"""Of more, nearly all cells of a grid would be empty."""
+
 
 class _Grid(Metric):
     """A divergence of counts on a grid of `bins` cells a side over the reals' extent.
 
-    The outermost cells have no outer edge, so every sample falls into a cell and none is dropped. Raises `UsageError`
-    for samples of more than two coordinates, whose cells would nearly all be empty.
+    The outermost cells have no outer edge, so every sample falls into a cell and none is dropped. `bins` is odd by
+    default, for an edge through the middle of symmetric data would cut the modes that lie there: the least shift of
+    one moves half of its samples. Raises `UsageError` for samples of more than two coordinates, whose cells would
+    nearly all be empty.
     """
 
     reads, better, unit = "samples", "lower", "nat"
     wants_source = True
 
-    def __init__(self, source: Any, *, bins: int = 20):
+    def __init__(self, source: Any, *, bins: int = 21):
         coordinates = math.prod(source.spec.shape)
-        if coordinates > 2:
+        if coordinates > MOST_COORDINATES:
             raise UsageError(
                 f"{type(source).__name__} gives samples of {coordinates} coordinates; histograms are taken of 1 or 2. "
                 f"sliced-wasserstein works on any samples."
             )
         if bins < 2:
-            raise UsageError(f"bins={bins}: at least 2 cells a side are needed, 20 are usual.")
+            raise UsageError(f"bins={bins}: at least 2 cells a side are needed, 21 are usual.")
         self.bins = bins
 
     def counts(self, fake: np.ndarray, real: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
