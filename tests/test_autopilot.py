@@ -107,6 +107,13 @@ def test_the_penalty_of_points_has_the_units_of_their_variance():
     assert penalty(seen_as(2, power=8.0, points=True)) == pytest.approx(4 * penalty(seen_as(2, power=2.0, points=True)))
 
 
+@pytest.mark.parametrize(("numbers", "over"), [(1, "50%"), (2, "50%"), (3, "100%"), (144, "100%")])
+def test_the_penalty_of_points_is_low_sooner_in_the_plane(numbers, over):
+    points = Made(torch.randn(500, numbers), Field((numbers,), kind="points", range=None))
+    regularizers = planned(points)[0].experiment.regularizers
+    assert {r.args["weight"].args.get("over", "100%") for r in regularizers.values()} == {over}
+
+
 def test_images_get_convolutions_and_points_perceptrons():
     pictures = planned(images())[0].experiment
     points = planned(Made(torch.randn(500, 3), Field((3,), kind="points", range=None)))[0].experiment
