@@ -61,6 +61,8 @@ class Look:
     """Mean over coordinates of their variance: the square of the unit that gradients are divided by."""
     rarest: int
     """Rows of the rarest class; 0 without labels."""
+    partly_labelled: bool = False
+    """Whether only some rows have a label."""
 
     @property
     def numbers(self) -> int:
@@ -93,7 +95,7 @@ def look(source: Source) -> Look:
         counts = torch.bincount(batch["y"][batch["y"] >= 0], minlength=source.spec.classes)
         rarest = int(counts.min()) * len(split) // len(x)
     power = float(x.double().var(0, correction=0).mean())
-    return Look(source.spec, len(split), len(copies) / len(x), max(power, 1e-12), rarest)
+    return Look(source.spec, len(split), len(copies) / len(x), max(power, 1e-12), rarest, source.partly_labelled)
 
 
 def plan(resolved: Resolved, source: Source | None = None, measure: bool = True) -> tuple[Resolved, Plan]:
@@ -108,7 +110,8 @@ def plan(resolved: Resolved, source: Source | None = None, measure: bool = True)
         _plan_images(seen, chosen)
     else:
         _plan_vectors(seen, chosen)
-    _plan_labels(seen, chosen)
+    if resolved.experiment.task.name == "synthesis":  # any other task is a person's word, and says what labels are for
+        _plan_labels(seen, chosen)
     planned = amend(resolved, chosen.values, ORIGIN)
     samples = _plan_size(planned, source, seen, chosen, began) if measure and world.size() == 1 else None
     planned = amend(planned, chosen.values, ORIGIN)
@@ -170,7 +173,12 @@ def _plan_vectors(seen: Look, chosen: Plan) -> None:
 
 
 def _plan_labels(seen: Look, chosen: Plan) -> None:
-    if seen.data.classes and seen.rarest < 2:
+    if seen.partly_labelled:
+        chosen.choose(
+            "labels: only some rows have one, so they are not used (task=semi-supervised uses those there are)",
+            {"task.labels": "ignore"},
+        )
+    elif seen.data.classes and seen.rarest < 2:
         chosen.choose(
             "labels: some class has hardly a row, so they are not used (task.labels=use insists)",
             {"task.labels": "ignore"},

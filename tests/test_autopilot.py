@@ -11,7 +11,9 @@ from gannet import api, autopilot
 from gannet.autopilot import Look, look, penalty, plan, wanted
 from gannet.core.errors import UsageError
 from gannet.core.overrides import resolve
+from gannet.core.registry import SOURCES
 from gannet.core.types import DataSpec, Field, Source
+from gannet.engine.assembly import assemble
 
 POINTS = Field((2,), kind="points", range=None)
 
@@ -130,6 +132,16 @@ def test_few_rows_of_a_class_leave_labels_out():
     fair = torch.arange(64) % 2
     assert planned(images(y=rare, classes=2))[0].experiment.task.args["labels"].name == "ignore"
     assert "labels" not in planned(images(y=fair, classes=2))[0].experiment.task.args
+
+
+def test_labels_that_only_some_rows_have_are_left_out():
+    some = SOURCES.build("few-labels(of=digits, labels=40)")
+    found, chosen = planned(some)
+    assert found.experiment.task.args["labels"].name == "ignore"
+    assert any(reason.startswith("labels: only some rows have one") for reason in chosen.reasons)
+    assert assemble(found.experiment, some).task.roles["generator"].data.classes == 0
+    _, chosen = planned(some, "task=semi-supervised")
+    assert not any("labels" in reason for reason in chosen.reasons)
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,12 @@ GOLDEN = """\
 | steer-penalty | digits | 10.0 | 20.0 | 1 of 1 | 0 of 1 |"""
 
 
+def test_scores_by_another_protocol_are_in_no_table():
+    old = autopilot_cells.Key(experiment="e", controllers={}, protocol="another", gannet="0")
+    of_old = [record(cell("quick", seed=2), 0.1, key=old), record(cell(seed=1, without="rollback"), 0.1, key=old)]
+    assert autopilot_page.tables([*records(), *of_old]) == autopilot_page.tables(records())
+
+
 def records():
     return [
         record(cell(seed=0), 10.0, moves=[move("steer-penalty", 2.0), move("steer-penalty", 8.0)]),

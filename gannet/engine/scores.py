@@ -53,7 +53,9 @@ class Scores:
             took, pace = time.monotonic() - begun, samples / max(1e-9, seconds)
             self.earliest = samples + round(pace * took / SHARE)
         value = self.last[self.scorer.primary]
-        improved = self.best is None or self._cost(value) < self._cost(self.best["value"])
+        # Of another metric, by which an older release scored: its value says nothing about this one.
+        known = self.best if self.best and self.best["metric"] == self.scorer.primary else None
+        improved = known is None or self._cost(value) < self._cost(known["value"])
         self.stale = 0 if improved else self.stale + 1
         if improved:
             self.best = {"metric": self.scorer.primary, "value": value, "samples": samples, "scores": self.last}

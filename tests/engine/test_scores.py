@@ -21,7 +21,7 @@ class Told:
         return None
 
     def score(self, generate):
-        return {"recall": next(self.values)}
+        return {self.primary: next(self.values)}
 
 
 def taken(scorer, every="10%", **stop):
@@ -53,6 +53,15 @@ def test_no_target_is_met_by_a_score_of_another_metric():
         resumed, _ = taken(scorer, target=0.5)
         resumed.state = scores.state
         assert resumed.ends == ""
+
+
+def test_the_best_by_another_metric_is_no_mark_to_beat():
+    scores, take = taken(Told("lower", 0.1))
+    take(10)
+    resumed, take = taken(type("Other", (Told,), {"primary": "coverage"})("higher", 0.05, 0.04))
+    resumed.state = scores.state
+    assert (take(20), take(30)) == (True, False)
+    assert (resumed.best["metric"], resumed.best["samples"], resumed.stale) == ("coverage", 20, 1)
 
 
 def test_scores_that_nobody_paced_do_not_depend_on_the_clock():
