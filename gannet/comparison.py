@@ -70,7 +70,7 @@ class Comparison:
             rows.append([f"{metric} {arrow} best", *(cell(side.best.get(metric)) for side in self.sides)])
         shown: dict[str, Callable[[Side], str]] = {
             "samples": lambda side: f"{side.samples:,}",
-            "images/s": lambda side: figure(side.images_per_second),
+            "samples/s": lambda side: figure(side.images_per_second),
             "minutes": lambda side: figure(round(side.minutes, 2)),
             "parameters": lambda side: f"{side.parameters:,}",
             "preset": lambda side: side.preset,

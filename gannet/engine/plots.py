@@ -110,7 +110,7 @@ def _panels(records: list[Record]) -> list[tuple[str, Callable]]:
     add("held-out measures", _named(records, "heldout/"), _curves)
     add("what controllers multiply by", _decided(records), _magnitudes)
     speed = _line(records, "images_per_second", "")
-    add("images per second", [speed] if speed else [], _speed)
+    add("samples per second", [speed] if speed else [], _speed)
     return panels
 
 

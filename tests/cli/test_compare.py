@@ -159,7 +159,7 @@ def test_the_page_is_whole_in_one_file(tmp_path, capsys):
             assert image.width > 100
     assert all(len(image["alt"]) > 10 for image in page.all("img"))
     assert page.all("html") == [{"lang": "en"}]
-    for told in ("optim.generator", "images/s", "fd[digits-classifier] ↓ best", "one, after 96 samples"):
+    for told in ("optim.generator", "samples/s", "fd[digits-classifier] ↓ best", "one, after 96 samples"):
         assert told in page.text
 
 
@@ -203,7 +203,7 @@ def test_a_log_that_has_nothing_yet_is_no_obstacle(inside, tmp_path):
     (tmp_path / "young" / "log.jsonl").write_text("")
     shutil.rmtree(tmp_path / "young" / "samples")
     found = gannet.compare(["plain", tmp_path / "young"])
-    assert rows(found.facts())["images/s"][1] == "–"
+    assert rows(found.facts())["samples/s"][1] == "–"
     found.save(tmp_path / "page.html")
 
 

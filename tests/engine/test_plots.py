@@ -47,7 +47,7 @@ def test_a_panel_for_everything_logged_and_none_for_the_rest():
         "discriminator's loss minus its equilibrium",
         "terms",
         "gradient norms",
-        "images per second",
+        "samples per second",
     ]
     assert titles([{"samples": 5, "loss/generator": 1.0}]) == ["losses"]
 
