@@ -159,7 +159,8 @@ def _plan_vectors(seen: Look, chosen: Plan) -> None:
     schedule = f'cosine({weight:.3g}, {weight / 100:.3g}, over="{over}")'
     latent = max(2, min(64, seen.numbers))
     chosen.choose(
-        f"networks: fully connected, latent {latent}; penalty {weight:.3g} for a variance of {seen.power:.3g}",
+        f"networks: fully connected, for {seen.numbers:,} numbers a sample; penalty {weight:.3g} for a variance of "
+        f"{seen.power:.3g}",
         {
             "generator": f"mlp(width=128, layers=3, latent={latent})",
             "discriminator": "mlp(width=128, layers=3)",
