@@ -5,12 +5,14 @@ measured are not measured again, stale and failed ones are; the tables, in `auto
 is. What a cell holds, and when a run is healthy, is in `autopilot_cells.py`.
 
     python benchmarks/autopilot.py [--data digits,mnist-200,…] [--methods auto,quick,dcgan] [--seeds 0,1,2]
-                                   [--minutes 2] [--without CONTROLLER,… | --without all] [--budget MINUTES]
+                                   [--minutes 2 | --samples N] [--budget MINUTES]
                                    [--cells DIR] [--page docs/autopilot.md]
+    python benchmarks/autopilot.py --without CONTROLLER,… | all --samples N [--data …] [--seeds …]
 
-`--without` measures the auto-pilot with each of these switched off instead of the methods: what it steers stays where
-it starts. `--budget` starts no cell that could not end within it. `--page` writes the tables between the two marks of
-that page and measures nothing.
+`--without` measures the auto-pilot, and the auto-pilot with each of these switched off, instead of the methods: what it
+steers stays where it starts. Such runs are compared at equal samples, for in equal minutes they would differ by the
+machine's pace. `--budget` starts no cell that could not end within it. `--page` writes the tables between the two marks
+of that page and measures nothing.
 """
 
 from __future__ import annotations
@@ -52,15 +54,23 @@ NEAR = 5000
 """Training rows among which the nearest is sought."""
 SPARE = 300
 """Seconds a training may take beyond 1.5 times its minutes, scores included, before it is killed."""
+LONGEST = 3600
+"""Seconds that one of so many samples may take."""
 
 
 # ---------------------------------------------------------------------------------------------------------- the plan
 
 
 def plan(
-    data: Sequence[str], methods: Sequence[str], seeds: Sequence[int], minutes: float, without: Sequence[str]
+    data: Sequence[str],
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    minutes: float,
+    samples: int | None = None,
+    without: Sequence[str] = (),
 ) -> list[Cell]:
-    """The cells, every kind of data once before any other seed. Raises `UsageError` for names that there are not."""
+    """The cells, every kind of data once before any other seed. Raises `UsageError` for names that there are not, and
+    for a controller that is to be switched off without a number of samples."""
     for kind, given, allowed in (
         ("kind of data", data, DATA),
         ("method", methods, METHODS),
@@ -69,9 +79,14 @@ def plan(
         for name in given:
             if name not in allowed:
                 raise UsageError(unknown(kind, name, allowed))
-    ways = [(STEERED, name) for name in without] or [(method, "") for method in methods]
+    if minutes <= 0 or (samples is not None and samples <= 0):
+        raise UsageError(f"--minutes {minutes:g}, --samples {samples}: a training takes more than nothing.")
+    if without and samples is None:
+        raise UsageError("--without compares two runs of equal samples. Say how many: --samples 60000.")
+    ways = [(STEERED, name) for name in ("", *without)] if without else [(method, "") for method in methods]
+    end = {"minutes": minutes} if samples is None else {"samples": samples}
     return [
-        Cell(data=d, method=method, minutes=minutes, seed=seed, without=off)
+        Cell(data=d, method=method, seed=seed, without=off, **end)
         for seed in seeds
         for d in data
         for method, off in ways
@@ -81,7 +96,8 @@ def plan(
 def asked(cell: Cell) -> tuple[str, dict[str, Any]]:
     """Preset and overrides of a training, but for a controller that is switched off."""
     preset, changed = METHODS[cell.method][cell.data == "points"]
-    return preset, {**changed, "data": DATA[cell.data], "seed": cell.seed, "stop.minutes": cell.minutes}
+    end = {"stop.minutes": cell.minutes, "stop.samples": cell.samples}
+    return preset, {**changed, "data": DATA[cell.data], "seed": cell.seed, **end}
 
 
 def key(cell: Cell) -> Key:
@@ -132,14 +148,13 @@ def train(cell: Cell, place: Path) -> Run:
     preset, words = asked(cell)
     if not cell.without:
         return api.train(preset, words, place)[0]
-    planned, source, chosen = training.planned(resolve(preset, words))
-    rest = words["stop.minutes"] - chosen.seconds / 60
-    return training.start(switched_off(planned, cell.without, rest), place, {}, None, source, None)[0]
+    planned, source, _ = training.planned(resolve(preset, words))
+    return training.start(switched_off(planned, cell.without), place, {}, None, source, None)[0]
 
 
-def switched_off(planned: Resolved, name: str, minutes: float) -> Resolved:
-    """The planned experiment, for `minutes`, with one controller that never moves: what it steers stays where it
-    starts, which is not always 1. Raises `Absent` where the plan has no such controller."""
+def switched_off(planned: Resolved, name: str) -> Resolved:
+    """The planned experiment with one controller that never moves: what it steers stays where it starts, which is not
+    always 1. Raises `Absent` where the plan has no such controller."""
     experiment = planned.experiment
     controllers = dict(experiment.controllers)
     if name not in controllers:
@@ -150,8 +165,7 @@ def switched_off(planned: Resolved, name: str, minutes: float) -> Resolved:
     else:
         # Its least and its most are where it starts.
         controllers[name] = controllers[name].with_arg("largest", start).with_arg("slack", 1.0)
-    stop = experiment.stop.model_copy(update={"minutes": minutes})
-    return Resolved(experiment.model_copy(update={"controllers": controllers, "stop": stop}), planned.origins)
+    return Resolved(experiment.model_copy(update={"controllers": controllers}), planned.origins)
 
 
 def judged(run: Run) -> Result:
@@ -209,7 +223,7 @@ def _features(judge: Evaluator, x: Tensor) -> np.ndarray:
 
 def in_a_process(cell: Cell) -> Record:
     """`measure` in a process of its own, killed if it hangs."""
-    limit = 90 * cell.minutes + SPARE
+    limit = LONGEST if cell.minutes is None else 90 * cell.minutes + SPARE
     with tempfile.TemporaryDirectory(prefix="gannet-autopilot-") as folder:
         out = Path(folder) / "record.json"
         words = [sys.executable, __file__, "--one", cell.model_dump_json(), "--place", folder]
@@ -233,7 +247,7 @@ def run(
     """Measure the cells one after another, each written when it is there; `budget` in minutes."""
     begun = time.monotonic()
     for number, cell in enumerate(cells, start=1):
-        if budget is not None and (time.monotonic() - begun) / 60 + cell.minutes > budget:
+        if budget is not None and (time.monotonic() - begun) / 60 + (cell.minutes or 0) > budget:
             tell(f"{budget:g} minutes are spent; {len(cells) - number + 1} of {len(cells)} cells are left")
             return
         record = measured(cell)
@@ -256,6 +270,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--methods", type=names, default=list(METHODS), help=", ".join(METHODS))
     parser.add_argument("--seeds", type=lambda text: [int(word) for word in names(text)], default=[0, 1, 2])
     parser.add_argument("--minutes", type=float, default=2, help="of each training")
+    parser.add_argument("--samples", type=int, help="of each training, instead of minutes")
     parser.add_argument("--without", type=names, default=[], help="controllers to switch off, or all of them in turn")
     parser.add_argument("--budget", type=float, help="minutes after which no cell is started")
     parser.add_argument("--cells", type=Path, default=CELLS)
@@ -271,8 +286,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_page(args.page, read_all(args.cells))
         return
     without = list(CONTROLLERS.names()) if args.without == ["all"] else args.without
-    left = due(plan(args.data, args.methods, args.seeds, args.minutes, without), read_all(args.cells))
-    print(f"{len(left)} cells are to be measured, {args.minutes * len(left):g} minutes of training", flush=True)
+    left = due(plan(args.data, args.methods, args.seeds, args.minutes, args.samples, without), read_all(args.cells))
+    print(f"{len(left)} cells are to be measured", flush=True)
     run(left, args.cells, args.budget)
     print(tables(read_all(args.cells)))
 

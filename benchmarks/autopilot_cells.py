@@ -16,9 +16,9 @@ other training.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, FiniteFloat
+from pydantic import Field, FiniteFloat, model_validator
 
 from gannet import bench_cell
 from gannet.bench_cell import Measured, Name
@@ -49,14 +49,21 @@ LEAST_NEAR, WITHIN = 0.8, 0.1
 
 
 class Cell(Section):
-    """One training: a method on some data for so many minutes, from one seed; `without` names a controller of the
-    auto-pilot that is switched off."""
+    """One training: a method on some data for so many minutes or samples, from one seed; `without` names a controller
+    of the auto-pilot that is switched off."""
 
     data: Name
     method: Name
-    minutes: float = Field(gt=0)
+    minutes: float | None = Field(None, gt=0)
+    samples: int | None = Field(None, gt=0)
     seed: int = Field(ge=0, lt=2**63)
     without: str = Field("", pattern=r"^[a-z-]*$")
+
+    @model_validator(mode="after")
+    def _has_one_end(self) -> Self:
+        if (self.minutes is None) == (self.samples is None):
+            raise ValueError("a cell has minutes or samples, one of them")
+        return self
 
     @property
     def label(self) -> str:
@@ -64,7 +71,8 @@ class Cell(Section):
 
     @property
     def name(self) -> str:
-        return f"{self.data}-{self.label}-{self.minutes:g}min-seed{self.seed}"
+        length = f"{self.samples}samples" if self.minutes is None else f"{self.minutes:g}min"
+        return f"{self.data}-{self.label}-{length}-seed{self.seed}"
 
 
 class Key(Section):

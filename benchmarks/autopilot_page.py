@@ -19,14 +19,14 @@ BEGIN, END = "<!-- results: made by benchmarks/autopilot.py --page -->", "<!-- e
 
 def tables(records: Sequence[Record]) -> str:
     """All that the records say, as Markdown."""
-    minutes = sorted({record.cell.minutes for record in records})
     pieces = []
-    for each in minutes:
-        some = alike([record for record in records if record.cell.minutes == each])
-        plain = [record for record in some if not record.cell.without]
-        steered = [record for record in plain if record.cell.method == STEERED]
-        pieces += [f"### {each:g} minutes", health(plain), distances(plain), decisions(steered)]
-        pieces.append(ablation(steered, [r for r in some if r.cell.without and r.outcome != "absent"]))
+    for minutes in sorted({record.cell.minutes for record in records if record.cell.minutes is not None}):
+        some = alike([record for record in records if record.cell.minutes == minutes])
+        steered = [record for record in some if record.cell.method == STEERED]
+        pieces += [f"### {minutes:g} minutes", health(some), distances(some), decisions(steered)]
+    pairs = ablation(alike([r for r in records if r.cell.samples is not None and r.outcome != "absent"]))
+    if pairs:
+        pieces += ["### One controller switched off", pairs]
     return "\n\n".join(piece for piece in pieces if piece)
 
 
@@ -104,19 +104,21 @@ def decisions(records: Sequence[Record]) -> str:
     return table(["controller", "runs it moved in", "moves a run", "last factor", "data"], rows)
 
 
-def ablation(steered: Sequence[Record], without: Sequence[Record]) -> str:
-    """The auto-pilot against itself without one controller, on the data and seeds that both were measured on."""
+def ablation(records: Sequence[Record]) -> str:
+    """The auto-pilot beside itself without one controller, on the data, samples and seeds that both have."""
     rows = []
-    for name in sorted({record.cell.without for record in without}):
-        for data in DATA:
-            off = {r.cell.seed: r for r in without if r.cell.without == name and r.cell.data == data}
-            on = {r.cell.seed: r for r in steered if r.cell.data == data and r.cell.seed in off}
-            if on:
-                pair = [on, {seed: off[seed] for seed in on}]
-                lasts = [figure([r.result.last for r in side.values() if r.result]) for side in pair]
-                well = [f"{sum(not r.ails for r in side.values())} of {len(side)}" for side in pair]
-                rows.append([name, data, lasts[0], lasts[1], well[0], well[1]])
-    return table(["switched off", "data", "last with it", "without", "healthy with it", "without"], rows)
+    for name in sorted({record.cell.without for record in records} - {""}):
+        lengths = {(r.cell.data, r.cell.samples or 0) for r in records}
+        for data, samples in sorted(lengths, key=lambda pair: (list(DATA).index(pair[0]), pair[1])):
+            of = [r for r in records if (r.cell.data, r.cell.samples, r.cell.method) == (data, samples, STEERED)]
+            sides = [{r.cell.seed: r for r in of if r.cell.without == off} for off in ("", name)]
+            both = [[side[seed] for seed in sorted(sides[0].keys() & sides[1].keys())] for side in sides]
+            if both[0]:
+                lasts = [figure([r.result.last for r in side if r.result]) for side in both]
+                well = [f"{sum(not r.ails for r in side)} of {len(side)}" for side in both]
+                rows.append([name, data, f"{samples:,}", *lasts, *well])
+    head = ["samples", "last with it", "without", "healthy with it", "without"]
+    return table(["switched off", "data", *head], rows)
 
 
 def figure(values: Sequence[float]) -> str:

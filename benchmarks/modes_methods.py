@@ -37,16 +37,9 @@ ON_POINTS: dict[str, Recipe] = {
     "gan": ("gan", PLANE),
     "pacgan2": ("gan", {**PLANE, "task": "synthesis(pack=2)", "batch": 200}),
     "pacgan4": ("gan", {**PLANE, "task": "synthesis(pack=4)", "batch": 400}),
-    "unrolled": ("gan", {**PLANE, "opponent": "unrolled(steps=5, lr=1e-4, betas=[0.8, 0.999])"}),
-    "veegan": (
-        "gan",
-        {
-            **PLANE,
-            "generator": "mlp(width=400, layers=4, latent=64, norm=batch)",
-            "task": "veegan(latent=64)",
-            "encoder": "mlp(width=200, layers=3)",
-        },
-    ),
+    # What is published of these two comes from other, smaller networks. The presets have such.
+    "unrolled": ("unrolled", RAW),
+    "veegan": ("veegan-points", RAW),
     "points": ("points", {}),
 }
 

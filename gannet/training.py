@@ -89,7 +89,7 @@ def start(
                 _describe(opened, game, scorer, plugins)
             trainer = Trainer(game, found, console, scorer, _loggers(experiment, opened, 0))
             trainer.seconds = chosen.seconds
-            for reason in chosen.reasons:
+            for reason in [*chosen.reasons, *left_aside(game)]:
                 trainer.note(reason, "plan")
             return found, trainer.fit()
 
@@ -283,6 +283,17 @@ def startable(game: Game) -> None:
     if where:
         found = checkpoint.latest(Run.open(Path(where)).checkpoints)
         state.load_weights(game.networks, found.tensors["weights"], where)
+
+
+def left_aside(game: Game) -> list[str]:
+    """What lies beside every sample of the source and the task does not look at: a line that says so, and who would."""
+    if game.source.spec.given is None or "given" in game.task.fields:
+        return []
+    able = [name for name in registry.TASKS.names() if "given" in registry.TASKS.get(name).fields]
+    return [
+        f"data: {game.experiment.data.name} has a `given` beside every sample, and task {game.experiment.task.name} "
+        f"learns without it ({' or '.join(f'task={name}' for name in able)} would use it)"
+    ]
 
 
 def load_plugins(paths: tuple[str, ...]) -> dict[str, str]:

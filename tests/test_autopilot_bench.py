@@ -13,8 +13,9 @@ from gannet.core.overrides import amend, resolve
 from gannet.core.registry import CONTROLLERS, SOURCES
 
 
-def cell(method: str = "auto", data: str = "digits", seed: int = 0, without: str = "", minutes: float = 2):
-    return autopilot_cells.Cell(data=data, method=method, seed=seed, minutes=minutes, without=without)
+def cell(method: str = "auto", data: str = "digits", seed: int = 0, without: str = "", samples: int | None = None):
+    end = {"minutes": 2.0} if samples is None else {"samples": samples}
+    return autopilot_cells.Cell(data=data, method=method, seed=seed, without=without, **end)
 
 
 def result(last: float = 10.0, **changed):
@@ -118,7 +119,7 @@ def test_copies_of_training_rows_are_seen_whatever_their_number():
 
 
 def test_every_kind_of_data_comes_before_another_seed():
-    cells = autopilot.plan(["digits", "points"], ["auto", "quick"], [0, 1], 2, [])
+    cells = autopilot.plan(["digits", "points"], ["auto", "quick"], [0, 1], 2)
     assert [c.name for c in cells[:5]] == [
         "digits-auto-2min-seed0",
         "digits-quick-2min-seed0",
@@ -127,16 +128,32 @@ def test_every_kind_of_data_comes_before_another_seed():
         "digits-auto-2min-seed1",
     ]
     assert len(set(cells)) == 8
-    (off,) = autopilot.plan(["digits"], ["auto", "quick"], [0], 0.5, ["rollback"])
-    assert off.name == "digits-auto-without-rollback-0.5min-seed0"
+    (of_samples,) = autopilot.plan(["digits"], ["quick"], [0], 2, 500)
+    assert of_samples.name == "digits-quick-500samples-seed0"
+
+
+def test_what_is_switched_off_stands_beside_the_whole_at_equal_samples():
+    on, off = autopilot.plan(["digits"], ["auto", "quick"], [0], 2, 500, ["rollback"])
+    assert [on.name, off.name] == ["digits-auto-500samples-seed0", "digits-auto-without-rollback-500samples-seed0"]
+    experiments = [resolve(*autopilot.asked(of)).experiment for of in (on, off)]
+    assert [(e.stop.samples, e.stop.minutes) for e in experiments] == [(500, None)] * 2
+
+
+def test_a_cell_has_one_end():
+    for ends in ({}, {"minutes": 2, "samples": 500}):
+        with pytest.raises(ValueError, match="minutes or samples, one of them"):
+            autopilot_cells.Cell(data="digits", method="auto", seed=0, **ends)
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ((["digit"], [], [], 2, []), "unknown kind of data 'digit'"),
-        ((["digits"], ["slow"], [], 2, []), "unknown method 'slow'"),
-        ((["digits"], [], [], 2, ["steer-penalti"]), "Did you mean: steer-penalty"),
+        ((["digit"], [], [], 2), "unknown kind of data 'digit'"),
+        ((["digits"], ["slow"], [], 2), "unknown method 'slow'"),
+        ((["digits"], [], [], 2, 500, ["steer-penalti"]), "Did you mean: steer-penalty"),
+        ((["digits"], [], [], 2, None, ["steer-penalty"]), "equal samples.*--samples 60000"),
+        ((["digits"], ["auto"], [0], 2, 0), "--samples 0: a training takes more than nothing"),
+        ((["digits"], ["auto"], [0], 0), "--minutes 0"),
     ],
 )
 def test_unknown_names_are_refused(wrong, said):
@@ -209,19 +226,18 @@ def test_a_damaged_cell_is_named(tmp_path):
 def test_a_controller_that_is_switched_off_never_moves():
     words = {"controllers": "[rollback, steer-penalty, steer-augmentation(start=0.4)]", "augment": "diffaugment"}
     planned = amend(resolve("auto", {"data": "digits"}), words, "auto-pilot")
-    off = autopilot.switched_off(planned, "steer-penalty", 1.5)
+    off = autopilot.switched_off(planned, "steer-penalty")
     assert list(off.experiment.controllers) == ["rollback", "steer-augmentation"]
-    assert off.experiment.stop.minutes == 1.5
     assert list(planned.experiment.controllers) == ["rollback", "steer-penalty", "steer-augmentation"]
     # Without its controller, augmentation would stand at 1 and not where the plan starts it.
-    kept = autopilot.switched_off(planned, "steer-augmentation", 1.5).experiment.controllers
+    kept = autopilot.switched_off(planned, "steer-augmentation").experiment.controllers
     controller = CONTROLLERS.build(kept["steer-augmentation"])
     assert controller.start == 0.4
     for signal in (0.0, 0.5, 1.0):
         lines = [{"samples": 100.0 * i, "p_train_above_heldout": signal} for i in range(32)]
         assert controller.decide(lines, 0.4) is None
     with pytest.raises(autopilot.Absent, match="has no steer-rate"):
-        autopilot.switched_off(planned, "steer-rate", 1.5)
+        autopilot.switched_off(planned, "steer-rate")
 
 
 # ----------------------------------------------------------------------------------------------------------- tables
@@ -245,14 +261,18 @@ GOLDEN = """\
 | rollback | 1 of 4 | 0.2 | 4 … 4 | mnist |
 | steer-penalty | 2 of 4 | 0.8 | 0.5 … 8 | digits |
 
-| switched off | data | last with it | without | healthy with it | without |
-| --- | --- | --- | --- | --- | --- |
-| steer-penalty | digits | 10.0 | 20.0 | 1 of 1 | 0 of 1 |"""
+### One controller switched off
+
+| switched off | data | samples | last with it | without | healthy with it | without |
+| --- | --- | --- | --- | --- | --- | --- |
+| steer-penalty | digits | 500 | 8.00 | 20.0 | 1 of 1 | 0 of 1 |
+| steer-penalty | digits | 1,500 | 8.00 | 9.00 | 1 of 1 | 1 of 1 |
+| steer-penalty | points | 500 | 8.00 | 9.00 | 1 of 1 | 1 of 1 |"""
 
 
 def test_scores_by_another_protocol_are_in_no_table():
     old = autopilot_cells.Key(experiment="e", controllers={}, protocol="another", gannet="0")
-    of_old = [record(cell("quick", seed=2), 0.1, key=old), record(cell(seed=1, without="rollback"), 0.1, key=old)]
+    of_old = [record(cell("quick", seed=2), 0.1, key=old), record(cell(samples=7, without="rollback"), 0.1, key=old)]
     assert autopilot_page.tables([*records(), *of_old]) == autopilot_page.tables(records())
 
 
@@ -266,8 +286,14 @@ def records():
         record(cell("quick", seed=1), 10.2),
         record(cell("dcgan", seed=0), outcome="diverged"),
         record(cell("dcgan", seed=1), outcome="failed"),
-        record(cell(without="steer-penalty"), 20.0, near=0.1),
-        record(cell(seed=1, without="rollback"), outcome="absent"),
+        record(cell("auto", "points", samples=500), 8.0),
+        record(cell("auto", "points", without="steer-penalty", samples=500), 9.0),
+        record(cell(samples=500), 8.0),
+        record(cell(seed=1, samples=500), 3.0),  # a seed that has no other half
+        record(cell(samples=500, without="steer-penalty"), 20.0, near=0.1),
+        record(cell(samples=1500), 8.0),
+        record(cell(samples=1500, without="steer-penalty"), 9.0),
+        record(cell(samples=500, without="rollback"), outcome="absent"),
     ]
 
 

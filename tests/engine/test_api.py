@@ -260,3 +260,15 @@ def test_tensors_are_taken_as_arrays(place):
     x = torch.rand(32, 1, 8, 8)
     made = GAN("quick", data=x, run=place("run"), **SMALL, **NARROW).fit(samples=16).sample(2)
     assert made.shape == (2, 8, 8, 1)
+
+
+@pytest.mark.parametrize(("data", "told"), [("edges(of=digits)", True), ("digits", False)])
+def test_what_lies_beside_the_samples_and_is_not_used_is_told(data, told, tiny, place):
+    run, _ = api.train("gan", tiny("gan", steps=1, data=data), place("run"))
+    plans = [line["text"] for line in run.read_log() if line["kind"] == "plan"]
+    assert [("edges has a `given`" in text, "task=translation" in text) for text in plans] == [(True, True)] * told
+
+
+def test_a_task_that_uses_what_lies_beside_the_samples_says_nothing(tiny, place):
+    run, _ = api.train("pix2pix-mini", tiny("pix2pix-mini", steps=1), place("run"))
+    assert [line for line in run.read_log() if line["kind"] == "plan"] == []
