@@ -113,7 +113,7 @@ def plan(resolved: Resolved, source: Source | None = None, measure: bool = True)
     if resolved.experiment.task.name == "synthesis":  # any other task is a person's word, and says what labels are for
         _plan_labels(seen, chosen)
     planned = amend(resolved, chosen.values, ORIGIN)
-    samples = _plan_size(planned, source, seen, chosen, began) if measure and world.size() == 1 else None
+    samples = _plan_size(planned, source, seen, chosen, began, measure and world.size() == 1)
     planned = amend(planned, chosen.values, ORIGIN)
     _plan_length(planned, seen, chosen, samples)
     chosen.seconds = time.monotonic() - began
@@ -186,14 +186,21 @@ def _plan_labels(seen: Look, chosen: Plan) -> None:
         )
 
 
-def _plan_size(planned: Resolved, source: Source, seen: Look, chosen: Plan, began: float) -> float:
-    """Choose widths by what the machine can do in the budget; the samples the run will see."""
+def _plan_size(
+    planned: Resolved, source: Source, seen: Look, chosen: Plan, began: float, measure: bool
+) -> float | None:
+    """Choose widths by what the machine can do in the budget, and the batch; the samples the run will see, where that
+    can be told."""
     stop = planned.experiment.stop
+    images = len(seen.data.shape) == 3 and planned.experiment.generator.name == "dcgan"
     if stop.minutes is None:
+        if images and stop.samples and world.size() == 1:  # several processes share a batch
+            _plan_batch(planned, chosen, stop.samples)
         return float(stop.samples or 0)
+    if not measure:
+        return None
     seconds = 60 * stop.minutes
     allowed = began + MEASURING * seconds
-    images = len(seen.data.shape) == 3 and planned.experiment.generator.name == "dcgan"
     width = int(planned.experiment.generator.args.get("width", 32)) if images else 0
     rates = {width: _rate(planned, source, min(2.0, MEASURING * seconds / 3))}
     # Every doubling costs about three times as much, so a wider network is measured only where it can be worth it.
@@ -213,24 +220,23 @@ def _plan_size(planned: Resolved, source: Source, seen: Look, chosen: Plan, bega
         chosen.choose(
             f"width {width}: about {samples:,.0f} samples in {stop.minutes:g} minutes ({told})", _widths(width)
         )
-        samples = _plan_batch(amend(planned, _widths(width), ORIGIN), source, chosen, samples, allowed)
+        smaller = _plan_batch(amend(planned, _widths(width), ORIGIN), chosen, samples)
+        if smaller is not None and time.monotonic() < allowed:
+            samples = seconds * _rate(smaller, source, min(1.0, MEASURING * seconds / 3))
     return samples
 
 
-def _plan_batch(planned: Resolved, source: Source, chosen: Plan, samples: float, allowed: float) -> float:
-    """Halve the batch while there would be few steps of it; the samples the run will see then."""
+def _plan_batch(planned: Resolved, chosen: Plan, samples: float) -> Resolved | None:
+    """Halve the batch while there would be few steps of it; the experiment with a smaller one."""
     before = batch = planned.experiment.batch
     while batch > SMALLEST and samples / batch < STEPS:
         batch //= 2
     smaller = amend(planned, {"batch": batch}, ORIGIN)
     if smaller.experiment.batch == before:  # enough steps, or a person's word
-        return samples
+        return None
     why = f"batch {batch}: of {before} there would be about {samples / before:,.0f} steps, too few"
     chosen.choose(why, {"batch": batch})
-    if time.monotonic() < allowed:
-        seconds = 60 * (planned.experiment.stop.minutes or 0)
-        samples = seconds * _rate(smaller, source, min(1.0, MEASURING * seconds / 3))
-    return samples
+    return smaller
 
 
 def _widths(width: int) -> dict[str, Any]:

@@ -180,6 +180,15 @@ def test_a_slow_machine_gets_more_steps_of_a_smaller_batch(rate, batch, machine)
     assert planned(images(), "stop.minutes=2", "batch=24", measure=True)[0].experiment.batch == 24
 
 
+@pytest.mark.parametrize(("samples", "batch"), [(54_400, 32), (54_399, 16), (20_000, 8), (100, 8)])
+def test_few_samples_are_taken_in_more_steps_of_a_smaller_batch(samples, batch, machine):
+    words = [f"stop.samples={samples}", "stop.minutes=null"]
+    made, _ = planned(images(), *words)
+    assert made.experiment.batch == batch
+    assert planned(images(), *words, "batch=24")[0].experiment.batch == 24
+    assert machine({}) == []
+
+
 def test_without_a_time_to_fill_the_machine_is_not_asked(machine):
     assert planned(images(), "stop.samples=1000", "stop.minutes=null", measure=True)[0].experiment.generator.args
     assert machine({}) == []
@@ -247,7 +256,7 @@ def test_what_a_person_set_is_left_alone(machine):
 @pytest.mark.parametrize(
     ("word", "kept"),
     [
-        ("controllers.steer-penalty.loosen=0.3", {"rollback", "steer-penalty", "steer-rate"}),
+        ("controllers.steer-penalty.low=0.52", {"rollback", "steer-penalty", "steer-rate"}),
         ("controllers.steer-rate=none", {"rollback", "steer-penalty"}),
         ("controllers=[rollback]", {"rollback"}),
         (

@@ -189,8 +189,8 @@ def test_only_what_is_new_failed_or_stale_is_due():
 def test_a_cell_is_stale_when_what_a_controller_does_by_default_has_changed():
     of = cell("auto")
     now = autopilot.key(of)
-    assert now.controllers["steer-penalty"]["loosen"] == 0.35
-    options = now.controllers["steer-penalty"] | {"loosen": 0.5}
+    assert now.controllers["steer-penalty"]["low"] == 0.54
+    options = now.controllers["steer-penalty"] | {"low": 0.6}
     before = now.model_copy(update={"controllers": now.controllers | {"steer-penalty": options}})
     assert autopilot.due([of], [record(of, key=now)]) == []
     assert autopilot.due([of], [record(of, key=before)]) == [of]

@@ -15,7 +15,7 @@ from gannet.core.errors import UsageError
 from gannet.core.parts import Controller, Decision
 from gannet.core.registry import CONTROLLERS
 from gannet.engine.distributed import mean_over_processes
-from gannet.engine.health import over_equilibrium, young
+from gannet.engine.health import COLLAPSED, over_equilibrium, young
 
 Lines = list[Mapping[str, Any]]
 
@@ -41,10 +41,10 @@ class SteerPenalty(Controller):
     Below `ahead` on average over `patience` log lines the weight is doubled, below `runaway` multiplied by 8, but not
     while the loss is on its way back up: a young generator is always behind, and most catch up by themselves. Nor is
     P(D(real) > D(fake)) asked here, which is near 1 with any margin, however small, and so with a healthy gradient.
-    Where that share falls below `low`, though, the weight is halved: a discriminator that tells none apart may be
-    smothered. The factor stays within `smallest` … `largest`, and after `loosen` of the run does not fall below 1, for
-    later good samples are not told apart either, and letting go spoils them. Objectives whose equilibrium is 0
-    (wasserstein) never raise it.
+    Where that share falls below `low`, though, the weight is halved, back to where it starts and no further: a
+    discriminator that tells none apart may be smothered, but good samples are not told apart either, and letting go of
+    them spoils them. The factor stays within 1 … `largest`. Objectives whose equilibrium is 0 (wasserstein) never
+    raise it.
     """
 
     actuator = "penalty"
@@ -56,9 +56,7 @@ class SteerPenalty(Controller):
         ahead: float = 0.1,
         runaway: float = 0.03,
         patience: int = 6,
-        smallest: float = 0.05,
         largest: float = 10_000.0,
-        loosen: float = 0.35,
     ):
         if not 0.5 <= low < 1:
             raise UsageError(
@@ -70,11 +68,10 @@ class SteerPenalty(Controller):
                 f"ahead={ahead:g}, runaway={runaway:g}: shares of the loss at equilibrium, 0 < runaway ≤ ahead < 1, as "
                 "0.1 and 0.03."
             )
-        _check_range(smallest, largest)
-        if not 0 <= loosen <= 1:
-            raise UsageError(f"loosen={loosen:g} is out of range. It is a share of the run: 0 (never) … 1 (always).")
-        self.low, self.ahead, self.runaway, self.loosen = low, ahead, runaway, loosen
-        self.patience, self.smallest, self.largest = _at_least_one(patience), smallest, largest
+        if not largest >= 1:
+            raise UsageError(f"largest={largest:g} is out of range. The weight is multiplied by 1 … largest.")
+        self.low, self.ahead, self.runaway = low, ahead, runaway
+        self.patience, self.largest = _at_least_one(patience), largest
 
     def decide(self, lines: Lines, factor: float) -> Decision | None:
         found = mean(lines, "loss_over_equilibrium", self.patience)
@@ -83,8 +80,8 @@ class SteerPenalty(Controller):
             said = f"the discriminator's loss is {found:.2f} of its value at equilibrium"
             return Decision(new, f"{said}{seen(lines, self.patience)}: penalty {moved(new / factor)}")
         share = mean(lines, "p_real_above_fake", self.patience)
-        if share is not None and share < self.low and factor > (least := self._least(lines[-1]["share"])):
-            new = max(least, factor / 2)
+        if share is not None and share < self.low and factor > 1:
+            new = max(1.0, factor / 2)
             return Decision(
                 new, f"P(real > fake) {share:.2f}{seen(lines, self.patience)}: penalty {moved(new / factor)}"
             )
@@ -96,9 +93,6 @@ class SteerPenalty(Controller):
         half = len(last) // 2
         return half > 0 and sum(last[-half:]) > RETURNING * sum(last[:half])
 
-    def _least(self, share: float) -> float:
-        return self.smallest if share <= self.loosen else max(1.0, self.smallest)
-
 
 @CONTROLLERS.register("steer-augmentation")
 class SteerAugmentation(Controller):
@@ -106,7 +100,9 @@ class SteerAugmentation(Controller):
 
     signal "heldout": P(D(trained) > D(held out)), ½ when it has learned nothing of them by heart; "sign":
     E[sign D(real)], the r_t of Karras et al. 2020 (ADA), for which they give the target 0.6. Above `target` the amount
-    grows by `step`, below `target` − `slack` it shrinks by half as much; it stays within 0 … `largest`.
+    grows by `step`, below `target` − `slack` it shrinks by half as much, but not while fakes vary less than half as
+    much as reals: what is augmented lies closer together, and a generator finds from one mode to the next where it
+    would not without. It stays within 0 … `largest`.
     """
 
     actuator = "augmentation"
@@ -135,7 +131,7 @@ class SteerAugmentation(Controller):
             return None
         if found > self.target and factor < self.largest:
             new = min(self.largest, round(factor + self.step, 6))
-        elif found < self.target - self.slack and factor > 0:
+        elif found < self.target - self.slack and factor > 0 and not self._narrow(lines):
             new = max(0.0, round(factor - self.step / 2, 6))  # 0 is to be met
         else:
             return None
@@ -143,6 +139,10 @@ class SteerAugmentation(Controller):
         return Decision(
             new, f"{what} {found:.2f}{seen(lines, self.patience)}: augmentation {100 * factor:.0f} → {100 * new:.0f} %"
         )
+
+    def _narrow(self, lines: Lines) -> bool:
+        spread = mean(lines, "spread", self.patience)
+        return spread is not None and spread < COLLAPSED
 
 
 @CONTROLLERS.register("steer-rate")
@@ -162,7 +162,8 @@ class SteerRate(Controller):
             raise UsageError(
                 f"low={low:g}, high={high:g}: shares of the loss at equilibrium, 0 < low < high ≤ 1, as 0.25 and 0.5."
             )
-        _check_range(smallest, 1.0)
+        if not 0 < smallest <= 1:
+            raise UsageError(f"smallest={smallest:g} is out of range. It is a share of the rate: above 0, at most 1.")
         self.low, self.high, self.smallest, self.patience = low, high, smallest, _at_least_one(patience)
 
     def decide(self, lines: Lines, factor: float) -> Decision | None:
@@ -239,9 +240,7 @@ class Pilot:
         if (over := over_equilibrium(record, self.equilibrium)) is not None:
             line["loss_over_equilibrium"] = over
         means = mean_over_processes({k: torch.tensor(v, dtype=torch.float64) for k, v in line.items()})
-        self.lines.append(
-            {"samples": float(record["samples"]), "share": share, **{k: float(v) for k, v in means.items()}}
-        )
+        self.lines.append({"samples": float(record["samples"]), **{k: float(v) for k, v in means.items()}})
         del self.lines[:-KEPT]
         for name, controller in self.controllers.items():
             if controller.actuator == "rollback" and young(share, record["step"]):
@@ -286,8 +285,3 @@ def _at_least_one(count: int) -> int:
     if count < 1:
         raise UsageError(f"{count} is too few: at least 1.")
     return count
-
-
-def _check_range(smallest: float, largest: float) -> None:
-    if not 0 < smallest <= largest:
-        raise UsageError(f"smallest={smallest:g} must be above 0 and at most {largest:g}.")
