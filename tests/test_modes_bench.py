@@ -98,7 +98,9 @@ def test_a_method_of_the_papers_is_judged_by_its_raw_weights(data, method):
     assert experiment.ema.halflife is None
 
 
-@pytest.mark.parametrize(("data", "method"), [(d, m) for d, m in METHODS if BENCHES[d].methods[m][0] in ("gan", "dcgan")])
+@pytest.mark.parametrize(
+    ("data", "method"), [(data, m) for data, m in METHODS if BENCHES[data].methods[m][0] in ("gan", "dcgan")]
+)
 def test_a_method_in_the_networks_of_the_papers_has_their_batches(data, method):
     """A batch is so many packs, and every discriminator of the papers judges as many of them."""
     experiment = resolve(*modes_cells.recipe(cell(method, data=data))).experiment
