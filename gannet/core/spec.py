@@ -18,6 +18,8 @@ from gannet.core.errors import UsageError
 WORDS = {"true": True, "false": False, "none": None, "null": None}
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]*\Z")
 _HYPHENATED = re.compile(r"(?<![\w.\"'])([A-Za-z_][A-Za-z0-9_]*(?:-[A-Za-z0-9_]+)+)(?![\w\"'])")
+_PLAIN = re.compile(r"(?<=[=(,])\s*([^\s\"'()\[\],=][^\"'()\[\],=]*?)\s*(?=[,)])")
+"""An argument without quotes, brackets or arguments of its own."""
 MAX_LENGTH = 10_000
 HYPHEN = "\ua7f7"  # a letter nobody types, standing for "-" inside names while Python reads them
 
@@ -74,7 +76,7 @@ def parse_value(text: str, where: str = "") -> Any:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise UsageError(
             f"{_at(where)}{text!r} is not a value. Write numbers as 2e-4, lists as [0, 0.99], "
-            f"parts as name(key=value), and put other text in quotes."
+            f"parts as name(key=value), and put other text in quotes.{_nearest(text, where)}"
         ) from None
     return _read(tree, text, where, depth=0)
 
@@ -103,7 +105,30 @@ def _read(node: ast.expr, text: str, where: str, depth: int) -> Any:
     piece = ast.unparse(node).replace(HYPHEN, "-")
     raise UsageError(
         f"{_at(where)}{piece!r} in {text!r} is not a literal. Allowed: numbers, text, lists, name(key=value)."
+        f"{_nearest(text, where)}"
     )
+
+
+def _nearest(text: str, where: str) -> str:
+    """The same with quotes round what is no value without them, such as a path, if that makes it one."""
+
+    def quoted(argument: re.Match[str]) -> str:
+        if not any(letter.isalpha() for letter in argument[1]):  # a slip in a number
+            return argument[0]
+        try:
+            parse_value(argument[1])
+        except UsageError:
+            return json.dumps(argument[1], ensure_ascii=False)
+        return argument[0]
+
+    mended = _PLAIN.sub(quoted, text)
+    if mended == text:
+        return ""
+    try:
+        parse_value(mended)
+    except UsageError:
+        return ""
+    return f" Did you mean {where + '=' if where else ''}'{mended}'?"
 
 
 def _name(node: ast.expr, text: str, where: str) -> str:
