@@ -79,8 +79,9 @@ def plan(
         for name in given:
             if name not in allowed:
                 raise UsageError(unknown(kind, name, allowed))
-    if minutes <= 0 or (samples is not None and samples <= 0):
-        raise UsageError(f"--minutes {minutes:g}, --samples {samples}: a training takes more than nothing.")
+    for option, length in (("--minutes", minutes), ("--samples", samples)):
+        if length is not None and length <= 0:
+            raise UsageError(f"{option} {length:g}: a training takes more than nothing.")
     if without and samples is None:
         raise UsageError("--without compares two runs of equal samples. Say how many: --samples 60000.")
     ways = [(STEERED, name) for name in ("", *without)] if without else [(method, "") for method in methods]

@@ -153,7 +153,7 @@ def test_a_cell_has_one_end():
         ((["digits"], [], [], 2, 500, ["steer-penalti"]), "Did you mean: steer-penalty"),
         ((["digits"], [], [], 2, None, ["steer-penalty"]), "equal samples.*--samples 60000"),
         ((["digits"], ["auto"], [0], 2, 0), "--samples 0: a training takes more than nothing"),
-        ((["digits"], ["auto"], [0], 0), "--minutes 0"),
+        ((["digits"], ["auto"], [0], 0), "--minutes 0: a training takes more than nothing"),
     ],
 )
 def test_unknown_names_are_refused(wrong, said):
@@ -272,7 +272,8 @@ GOLDEN = """\
 
 def test_scores_by_another_protocol_are_in_no_table():
     old = autopilot_cells.Key(experiment="e", controllers={}, protocol="another", gannet="0")
-    of_old = [record(cell("quick", seed=2), 0.1, key=old), record(cell(samples=7, without="rollback"), 0.1, key=old)]
+    pair = [record(cell(samples=7, without=off), 0.1, key=old) for off in ("", "rollback")]
+    of_old = [record(cell("quick", seed=2), 0.1, key=old), *pair]
     assert autopilot_page.tables([*records(), *of_old]) == autopilot_page.tables(records())
 
 
