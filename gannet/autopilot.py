@@ -71,15 +71,24 @@ class Look:
 
 @dataclass
 class Plan:
-    """What was chosen and why: `values` by path of the experiment, `reasons` a line each; `seconds` it took."""
+    """What was chosen and why: a line and its values by path of the experiment each; `seconds` it took; `reasons`, the
+    lines with what a person has set otherwise."""
 
-    values: dict[str, Any] = field(default_factory=dict)
+    choices: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     def choose(self, why: str, values: Mapping[str, Any]) -> None:
-        self.values |= values
-        self.reasons.append(why)
+        self.choices.append((why, values))
+
+    @property
+    def values(self) -> dict[str, Any]:
+        return {path: value for _, values in self.choices for path, value in values.items()}
+
+    def settle(self, planned: Resolved) -> None:
+        for why, values in self.choices:
+            kept = [path for path in values if planned.origin(path) != ORIGIN]
+            self.reasons.append(f"{why}; kept as you set it: {', '.join(kept)}" if kept else why)
 
 
 def look(source: Source) -> Look:
@@ -105,7 +114,7 @@ def plan(resolved: Resolved, source: Source | None = None, measure: bool = True)
     if source is None:
         source = registry.SOURCES.build(resolved.experiment.data, where="data")
     seen, chosen = look(source), Plan()
-    chosen.reasons.append(_described(seen))
+    chosen.choose(_described(seen), {})
     if len(seen.data.shape) == 3:
         _plan_images(seen, chosen)
     else:
@@ -116,8 +125,10 @@ def plan(resolved: Resolved, source: Source | None = None, measure: bool = True)
     samples = _plan_size(planned, source, seen, chosen, began, measure and world.size() == 1)
     planned = amend(planned, chosen.values, ORIGIN)
     _plan_length(planned, seen, chosen, samples)
+    planned = amend(planned, chosen.values, ORIGIN)
+    chosen.settle(planned)
     chosen.seconds = time.monotonic() - began
-    return amend(planned, chosen.values, ORIGIN), chosen
+    return planned, chosen
 
 
 # ------------------------------------------------------------------------------------------------------ the choices
@@ -133,12 +144,14 @@ def _described(seen: Look) -> str:
 def penalty(seen: Look) -> float:
     """Where the weight of R1 and R2 starts.
 
-    It is 1 for a 32×32 grey image, as measured, and grows with the number of pixels and channels: over a larger input
-    the same change of the whole image is spread thinner, |∇D|² falls, and the discriminator wins. For points it grows
-    with their variance, as a gradient has units of 1/x. The controller corrects it by powers of 2 and 8.
+    It is 1 for a 32×32 image, as measured, and grows with the number of pixels: over a larger input the same change of
+    the whole image is spread thinner, |∇D|² falls, and the discriminator wins. Channels do not count, for those of a
+    picture mostly change together. For points it grows with their variance, as a gradient has units of 1/x. The
+    controller corrects it by powers of 2 and 8.
     """
     if len(seen.data.shape) == 3:
-        return min(100.0, max(0.3, (seen.numbers / 1024) ** 1.5))
+        _, height, width = seen.data.shape
+        return min(100.0, max(0.3, (height * width / 1024) ** 1.5))
     return 0.2 * seen.power
 
 
@@ -146,7 +159,7 @@ def _plan_images(seen: Look, chosen: Plan) -> None:
     weight = penalty(seen)
     schedule = f'cosine({weight:.3g}, {weight / 10:.3g}, over="50%")'
     chosen.choose(
-        f"penalty: starts at {weight:.3g} for {seen.numbers:,} numbers a sample",
+        f"penalty: starts at {weight:.3g} for {'×'.join(map(str, seen.data.shape[1:]))} pixels",
         {"regularizers.r1.weight": schedule, "regularizers.r2.weight": schedule},
     )
 

@@ -96,13 +96,11 @@ def seen_as(*shape, power=0.3, points=False) -> Look:
     return Look(DataSpec({"x": field}), 1000, 1.0, power, 0)
 
 
-def test_the_penalty_starts_higher_for_larger_and_coloured_images():
-    weights = [penalty(seen_as(*shape)) for shape in ((1, 8, 8), (1, 32, 32), (3, 32, 32), (3, 64, 64), (3, 512, 512))]
-    assert weights == sorted(weights)
-    assert weights[0] == 0.3
-    assert weights[1] == 1
-    assert weights[2] == pytest.approx(3**1.5)
-    assert weights[-1] == 100
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_penalty_starts_higher_for_larger_images_in_colour_or_not(channels):
+    sizes = [(8, 8), (32, 32), (28, 84), (64, 64), (512, 512)]
+    weights = [penalty(seen_as(channels, *size)) for size in sizes]
+    assert weights == pytest.approx([0.3, 1, (28 * 84 / 1024) ** 1.5, 8, 100])
 
 
 def test_the_penalty_of_points_has_the_units_of_their_variance():
@@ -297,6 +295,27 @@ def test_only_its_own_preset_is_planned_and_only_once():
     fresh = resolve("auto", ["data=digits"])
     assert wanted(fresh)
     assert not wanted(planned(images())[0])
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "paths"),
+    [
+        (images(), "penalty", "regularizers.r1.weight"),
+        (
+            Made(torch.randn(500, 3), Field((3,), kind="points", range=None)),
+            "networks",
+            "regularizers.r1.weight, ema.halflife",
+        ),
+    ],
+    ids=["images", "points"],
+)
+def test_a_reason_says_what_a_person_set_and_nothing_else(source, line, paths):
+    words = ["regularizers.r1.weight=3", "ema.halflife=100", "stop.samples=90000", "stop.minutes=null"]
+    _, chosen = planned(source, *words)
+    kept = {reason.split(":")[0]: reason.split("kept as you set it: ")[1:] for reason in chosen.reasons}
+    assert (kept.pop(line), kept.pop("moving average")) == ([paths], ["ema.halflife"])
+    assert kept
+    assert not any(kept.values())
 
 
 def test_every_choice_has_a_reason_and_an_origin():
