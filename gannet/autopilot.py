@@ -145,9 +145,9 @@ def penalty(seen: Look) -> float:
     """Where the weight of R1 and R2 starts.
 
     It is 1 for a 32×32 image, as measured, and grows with the number of pixels: over a larger input the same change of
-    the whole image is spread thinner, |∇D|² falls, and the discriminator wins. Channels do not count, for those of a
-    picture mostly change together. For points it grows with their variance, as a gradient has units of 1/x. The
-    controller corrects it by powers of 2 and 8.
+    the whole image is spread thinner, |∇D|² falls, and the discriminator wins. Channels do not count: pictures in
+    colour were no better with more of it, and shapes worse. For points it grows with their variance, as a gradient has
+    units of 1/x. The controller corrects it by powers of 2 and 8.
     """
     if len(seen.data.shape) == 3:
         _, height, width = seen.data.shape
@@ -180,10 +180,10 @@ def _plan_vectors(seen: Look, chosen: Plan) -> None:
             **{f"regularizers.{name}.weight": schedule for name in ("r1", "r2")},
             **{f"regularizers.{name}.every": 1 for name in ("r1", "r2")},
             "batch": 256,
-            "ema.halflife": 50_000,
             **UNAUGMENTED,
         },
     )
+    chosen.choose("moving average: half-life 50,000 samples", {"ema.halflife": 50_000})
 
 
 def _plan_labels(seen: Look, chosen: Plan) -> None:
@@ -260,14 +260,16 @@ def _plan_length(planned: Resolved, seen: Look, chosen: Plan, samples: float | N
     """What depends on how many samples the run will see: the average's memory, and whether the data can be learned by
     heart."""
     distinct = max(1.0, seen.rows * seen.distinct)
-    if samples:
+    images = len(seen.data.shape) == 3
+    if samples and images:
         halflife = min(500_000, max(1000, round(samples / 8, -3)))
         chosen.choose(f"moving average: half-life {halflife:,.0f} samples", {"ema.halflife": halflife})
+    if samples:
         steps = samples / planned.experiment.batch
         percent = min(10, math.ceil(100 * APART / steps))
         if steps < 200 * APART:  # otherwise they come at every half percent
             chosen.choose(f"log lines: every {percent} % of about {steps:,.0f} steps", {"keep.log": f"{percent}%"})
-    if len(seen.data.shape) != 3:
+    if not images:
         return
     passes = math.inf if samples is None else samples / distinct
     if passes < FAMILIAR:
