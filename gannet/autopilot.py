@@ -215,15 +215,17 @@ def _plan_size(
     seconds = 60 * stop.minutes
     allowed = began + MEASURING * seconds
     width = int(planned.experiment.generator.args.get("width", 32)) if images else 0
+    # Where a person has set both widths there is nothing to compare.
+    free = images and amend(planned, _widths(2 * width), ORIGIN).experiment != planned.experiment
     rates = {width: _rate(planned, source, min(2.0, MEASURING * seconds / 3))}
     # Every doubling costs about three times as much, so a wider network is measured only where it can be worth it.
-    while images and width < WIDTHS[-1] and rates[width] * seconds / 3 > ENOUGH and time.monotonic() < allowed:
+    while free and width < WIDTHS[-1] and rates[width] * seconds / 3 > ENOUGH and time.monotonic() < allowed:
         wider = amend(planned, _widths(2 * width), ORIGIN)
         rates[2 * width] = _rate(wider, source, max(0.5, min(2.0, (allowed - time.monotonic()) / 2)))
         if rates[2 * width] * seconds < ENOUGH:
             break
         width *= 2
-    if images and rates[width] * seconds < FEW and width == 32:
+    if free and rates[width] * seconds < FEW and width == 32:
         rates[16] = _rate(amend(planned, _widths(16), ORIGIN), source, min(1.0, MEASURING * seconds / 3))
         # On small images a narrower network saves nothing, and is only weaker.
         width = 16 if rates[16] > WORTH * rates[32] else 32

@@ -169,6 +169,13 @@ def test_the_width_is_what_the_machine_can_use(rates, minutes, width, asked, mac
     assert all(f"{w}: {rate:,.0f}/s" in line for w, rate in rates.items())
 
 
+@pytest.mark.parametrize("rate", [500.0, 50_000.0])  # a narrower or a wider one would be asked for
+def test_widths_that_a_person_set_are_not_compared_with_others(rate, machine):
+    log = machine({32: rate, 16: 2 * rate, 64: rate})
+    planned(images(), "stop.minutes=2", "generator.width=32", "discriminator.width=32", measure=True)
+    assert log == [32]
+
+
 @pytest.mark.parametrize(("rate", "batch"), [(1000, 32), (454, 32), (453, 16), (200, 8), (1, 8)])
 def test_a_slow_machine_gets_more_steps_of_a_smaller_batch(rate, batch, machine):
     machine(dict.fromkeys((16, 32), rate))
