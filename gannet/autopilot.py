@@ -86,6 +86,7 @@ class Plan:
         return {path: value for _, values in self.choices for path, value in values.items()}
 
     def settle(self, planned: Resolved) -> None:
+        """Write the reasons, of the experiment as it is `planned`: what has another origin there is a person's."""
         for why, values in self.choices:
             kept = [path for path in values if planned.origin(path) != ORIGIN]
             self.reasons.append(f"{why}; kept as you set it: {', '.join(kept)}" if kept else why)
@@ -183,6 +184,7 @@ def _plan_vectors(seen: Look, chosen: Plan) -> None:
             **UNAUGMENTED,
         },
     )
+    # As short as it is in the preset for points: an eighth of a long run was no better.
     chosen.choose("moving average: half-life 50,000 samples", {"ema.halflife": 50_000})
 
 
