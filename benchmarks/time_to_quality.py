@@ -73,7 +73,7 @@ class Watch(Silent):
     def update(self, record: dict[str, Any]) -> None:
         if record["kind"] in ("step", "stop"):
             spent, last = time.perf_counter() - self.begun, record["kind"] == "stop"
-            sampler = self.trainer.looks.sampler
+            sampler = self.trainer.looks.samplers[0]
             self.album.look(spent, record["samples"], lambda: partial(sampling.sample, copy.deepcopy(sampler)), last)
 
 

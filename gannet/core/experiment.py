@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 from pathlib import Path
@@ -79,6 +80,20 @@ def _as_pace(value: str | int) -> str | int:
     return value if value == "auto" else _as_interval(_as_extent(value))
 
 
+def _as_halflives(value: Any) -> float | list[float] | None:
+    if value is None:
+        return None
+    try:
+        several = [float(each) for each in (value if isinstance(value, list) else [value])]
+    except (TypeError, ValueError):
+        raise ValueError("it must be a number of samples, or several in a list as in [500, 5000]") from None
+    if not all(0 < each < math.inf for each in several):
+        raise ValueError("none turns the average off; a half-life must be a number of samples above 0")
+    if not several or len(set(several)) < len(several):
+        raise ValueError("a list names one half-life or more, each once, as in [500, 5000]")
+    return several if isinstance(value, list) else several[0]
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -96,9 +111,10 @@ class Stop(Section):
 
 class Ema(Section):
     """Moving average of the weights that are sampled, by half-life in samples; `ramp` shortens it early on to that
-    share of the samples seen so far. `halflife: none` turns it off."""
+    share of the samples seen so far. `halflife: none` turns it off. Of several, as in `[500, 5000]`, every score takes
+    the best; until the first score, and without any, it is the first."""
 
-    halflife: float | None = Field(2000.0, gt=0)
+    halflife: Annotated[float | list[float] | None, BeforeValidator(_as_halflives)] = 2000.0
     ramp: float | None = Field(0.05, gt=0)
 
 

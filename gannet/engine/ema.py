@@ -1,8 +1,9 @@
-"""The moving average of the networks that are sampled."""
+"""The moving averages of the networks that are sampled."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from gannet.core.parts import Advancing
 
 
-class Ema:
+class Average:
     """θ̄ ← β·θ̄ + (1 − β)·θ with β = ½^(samples/half-life).
 
     Floating buffers (batch norm's statistics) are averaged like parameters, counters are copied. With `ramp` the
@@ -46,6 +47,70 @@ class Ema:
                 module.advance()
             else:
                 module.load_state_dict(live.state_dict())
+
+    @torch.no_grad()
+    def exchange(self, other: Average) -> None:
+        """Trade half-life and weights with another average of the same modules."""
+        self.halflife, other.halflife = other.halflife, self.halflife
+        for a, b in zip(_tensors(self.modules), _tensors(other.modules), strict=True):
+            kept = a.clone()
+            a.copy_(b)
+            b.copy_(kept)
+
+
+class Ema:
+    """One average or, of several half-lives, as many of the same training: the first is the one that is sampled, and
+    `choose` puts another in its place. Training never sees them.
+
+    How long an average should be depends on the data and on the length of the run, and can be told only afterwards
+    (Karras et al. 2024, "Analyzing and Improving the Training Dynamics of Diffusion Models", §3).
+    """
+
+    def __init__(
+        self, modules: dict[str, nn.Module], halflife: float | Sequence[float] | None, ramp: float | None = None
+    ):
+        given = halflife if isinstance(halflife, Sequence) else [halflife]
+        self.averages = [Average(modules, each, ramp) for each in given]
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """The averaged networks that are sampled, always the same objects."""
+        return self.averages[0].modules
+
+    @property
+    def others(self) -> dict[str, nn.Module]:
+        """The networks of the averages that are not sampled now."""
+        return {
+            f"{number}.{name}": module
+            for number, average in enumerate(self.averages[1:], 1)
+            for name, module in average.modules.items()
+        }
+
+    @property
+    def networks(self) -> list[nn.Module]:
+        """Those of all averages, in an order that no choice changes: processes whose choices differ average alike."""
+        inorder = sorted(self.averages, key=lambda average: average.halflife or 0)
+        return [module for average in inorder for module in average.modules.values()]
+
+    @property
+    def halflives(self) -> list[float | None]:
+        """The half-lives as they stand: first that of the average that is sampled."""
+        return [average.halflife for average in self.averages]
+
+    @halflives.setter
+    def halflives(self, value: list[float | None]) -> None:
+        for average, halflife in zip(self.averages, value, strict=True):
+            average.halflife = halflife
+
+    def update(self, moved: int, seen: int) -> None:
+        """Follow the live weights after `moved` samples, `seen` in all."""
+        for average in self.averages:
+            average.update(moved, seen)
+
+    def choose(self, number: int) -> None:
+        """Sample average `number` from now on."""
+        if number:
+            self.averages[0].exchange(self.averages[number])
 
 
 def _tensors(modules: dict[str, nn.Module]) -> list[Tensor]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gannet.core.random import Draw, installed
 from gannet.core.types import Inputs, Task
 from gannet.engine.assembly import Game
-from gannet.engine.ema import Ema
+from gannet.engine.ema import Average, Ema
 from gannet.engine.feed import Feed
 from gannet.engine.health import p_above
 
@@ -32,7 +32,7 @@ class Looks:
 
     def __init__(self, game: Game, ema: Ema):
         self.game, self.seed = game, game.experiment.seed
-        self.sampler = averaged_task(game.task, ema)
+        self.samplers = [averaged_task(game.task, average) for average in ema.averages]
         self.feed = Feed(game.source, "test", self.seed, game.device, game.dtype, False)
         self.conditional = any(role.data.classes for role in game.task.roles.values())
 
@@ -79,18 +79,18 @@ class Looks:
         batch = self.feed.take("preview", positions)
         draw = self._draw("preview", 0, positions)
         with installed(draw.child("layers")):
-            columns = self.sampler.preview(batch, draw, batch.get("y"))
+            columns = self.samplers[0].preview(batch, draw, batch.get("y"))
         return [(head, x.float().cpu()) for head, x in columns]
 
     @torch.no_grad()
-    def generate(self, count: int, start: int, labels: Tensor | None = None) -> Tensor:
+    def generate(self, count: int, start: int, labels: Tensor | None = None, average: int = 0) -> Tensor:
         """Samples number `start` … from latents that are the same at every time, of the classes that `labels` has for
-        these numbers where the networks are given any."""
+        these numbers where the networks are given any; by number `average` of the averaged networks."""
         positions = range(start, start + count)
         draw, given = self._draw("evaluate", 0, positions), self.feed.take("evaluate", positions).get("given")
         y = labels[start : start + count].to(self.game.device) if labels is not None and self.conditional else None
         with installed(draw.child("layers")):
-            return self.sampler.sample(draw, y, given).float().cpu()
+            return self.samplers[average].sample(draw, y, given).float().cpu()
 
 
 @contextmanager
@@ -110,9 +110,9 @@ def _mean_above(higher: list[Tensor], lower: list[Tensor]) -> float:
     return sum(pairs) / len(pairs)
 
 
-def averaged_task(task: Task, ema: Ema) -> Task:
+def averaged_task(task: Task, average: Average) -> Task:
     """The task with the averaged networks, for sampling."""
     sampler = copy.copy(task)
     sampler._modules = dict(task._modules)
-    sampler._modules["networks"] = torch.nn.ModuleDict(ema.modules)
+    sampler._modules["networks"] = torch.nn.ModuleDict(average.modules)
     return sampler

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
 from gannet.core.errors import DivergedError
 from gannet.core.experiment import Experiment
 from gannet.engine.turn import NonFinite
+
+Generate = Callable[[int, int], Tensor]
 
 SHARE = 0.05
 """The most of a run's time that scores may take where nobody said how often they are wanted."""
@@ -24,11 +26,20 @@ class Scorer(Protocol):
     @property
     def better(self) -> str: ...
     def labels(self) -> Tensor | None: ...
-    def score(self, generate: Callable[[int, int], Tensor]) -> dict[str, float]: ...
+    def score(self, generate: Generate) -> dict[str, float]: ...
 
 
 class SeenByOne(NonFinite):
     """Found in what only the first process does (scores, checkpoints), so the others cannot roll back with it."""
+
+
+class Taken(NamedTuple):
+    """A score: whether it was never better, the number of the best average, and what the primary metric says of
+    each."""
+
+    improved: bool
+    number: int
+    values: list[float]
 
 
 class Scores:
@@ -41,14 +52,19 @@ class Scores:
         self.stale = 0
         self.earliest = 0  # at how many samples another may be taken, where scores pace themselves
 
-    def take(self, generate: Callable[[int, int], Tensor], samples: int, seconds: float) -> bool:
-        """Score the run as it is after `samples` and `seconds`; whether it was never better."""
+    def take(self, averages: Sequence[Generate], samples: int, seconds: float) -> Taken:
+        """Score the run as it is after `samples` and `seconds`, by the best of its `averages`: whether it was never
+        better, and which of them is."""
         assert self.scorer is not None
         begun = time.monotonic()
         try:
-            self.last = self.scorer.score(generate)
+            found = [self.scorer.score(generate) for generate in averages]
         except DivergedError as error:
             raise SeenByOne("generator", str(error), "a sample") from None
+        values = [scores[self.scorer.primary] for scores in found]
+        costs = [self._cost(value) for value in values]
+        number = costs.index(min(costs))
+        self.last = found[number]
         if self.paced:
             took, pace = time.monotonic() - begun, samples / max(1e-9, seconds)
             self.earliest = samples + round(pace * took / SHARE)
@@ -59,7 +75,7 @@ class Scores:
         self.stale = 0 if improved else self.stale + 1
         if improved:
             self.best = {"metric": self.scorer.primary, "value": value, "samples": samples, "scores": self.last}
-        return improved
+        return Taken(improved, number, values)
 
     def best_at(self, samples: int) -> bool:
         """Whether the best score was taken there."""

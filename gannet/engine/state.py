@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from gannet.core.errors import CheckpointError
 from gannet.engine import optimisers
+from gannet.engine.ema import Ema
 from gannet.engine.pool import Pool
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ def capture(trainer: Trainer) -> tuple[Tensors, dict[str, Any]]:
                 for n, r in trainer.game.regularizers.items()
                 for k, v in r.state_dict().items()
             },
+            **{f"average/{k}": v for k, v in _flat(trainer.ema.others).items()},
             **{f"pool/{n}": p.rows for n, p in table.pools.items() if p.rows is not None},
         },
     }
@@ -51,6 +54,7 @@ def capture(trainer: Trainer) -> tuple[Tensors, dict[str, Any]]:
         "health": trainer.health.state,
         "pilot": table.pilot.state,
         "ring": trainer.ring.entries,
+        "halflives": trainer.ema.halflives,
         **trainer.scores.state,
         "done": {k: v for k, v in trainer.done.items() if k != "commit"},
     }
@@ -60,7 +64,7 @@ def capture(trainer: Trainer) -> tuple[Tensors, dict[str, Any]]:
 def restore(trainer: Trainer, tensors: Tensors, state: dict[str, Any]) -> None:
     """Undo `capture`, bit for bit. Raises `CheckpointError` if the weights were made for other networks."""
     load_weights(trainer.game.networks, tensors["weights"], "the checkpoint")
-    load_weights(trainer.ema.modules, tensors["ema"], "the checkpoint")
+    _restore_averages(trainer.ema, tensors, state)
     table, training = trainer.table, tensors["training"]
     for player, optimiser in table.optimisers.items():
         optimisers.restore(optimiser, table.names[player], _under(training, f"optim/{player}/"))
@@ -79,6 +83,17 @@ def restore(trainer: Trainer, tensors: Tensors, state: dict[str, Any]) -> None:
     table.pilot.state, trainer.ring.entries = state["pilot"], list(state["ring"])
     trainer.scores.state = state
     trainer.done.update(state["done"])
+
+
+def _restore_averages(ema: Ema, tensors: Tensors, state: dict[str, Any]) -> None:
+    """The averages as they stood; of other half-lives than these, each goes on from the one that was sampled."""
+    load_weights(ema.modules, tensors["ema"], "the checkpoint")
+    stood = state.get("halflives", [])
+    if Counter(stood) == Counter(ema.halflives):
+        ema.halflives = stood
+        load_weights(ema.others, _under(tensors["training"], "average/"), "the checkpoint")
+    else:
+        load_weights(ema.others, {name: tensors["ema"][name.partition(".")[2]] for name in _flat(ema.others)}, "")
 
 
 def load_weights(modules: nn.ModuleDict | dict[str, nn.Module], tensors: dict[str, Tensor], whose: str) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -242,7 +243,7 @@ class Trainer:
         # Only at these steps do all processes meet over their buffers, so only there may the first one save them.
         meeting = line or scoring or scored or self.crossed(keep.checkpoints)
         if meeting:
-            average_buffers([*self.game.networks.values(), *self.ema.modules.values()])
+            average_buffers([*self.game.networks.values(), *self.ema.networks])
         if scoring:
             self._score()
         self.wanted |= save_requested or time.monotonic() - self.last_commit > 60 * keep.minutes
@@ -337,19 +338,26 @@ class Trainer:
         except OSError as error:
             self.console.alarm(f"{what} could not be written: {error}. Training goes on.")
 
-    def generate(self, count: int, start: int) -> Tensor:
-        """Samples number `start` … of the averaged generator, from latents that are the same at every evaluation."""
+    def generate(self, count: int, start: int, average: int = 0) -> Tensor:
+        """Samples number `start` … of an averaged generator, from latents that are the same at every evaluation."""
         # The classes of the very rows they are compared with: drawn evenly, a rare class would count as an error.
-        return self.looks.generate(count, start, self.scores.scorer.labels() if self.scores.scorer else None)
+        labels = self.scores.scorer.labels() if self.scores.scorer else None
+        return self.looks.generate(count, start, labels, average)
 
     def _score(self) -> None:
-        """Score the averaged weights."""
+        """Score the averaged weights, and of several averages sample the best from now on."""
         self.done["score"] = self.clock.samples
         if world.rank() != 0:
             return
+        generators = [partial(self.generate, average=k) for k in range(len(self.ema.averages))]
         with passing():
-            improved = self.scores.take(self.generate, self.clock.samples, self.seconds)
-        self._record("score", scores=self.scores.last, best=improved)
+            taken = self.scores.take(generators, self.clock.samples, self.seconds)
+        beside = {}
+        if len(generators) > 1:
+            named = zip(self.ema.halflives, taken.values, strict=True)
+            beside = {"averages": {f"{halflife:g}": value for halflife, value in named}}
+        self._record("score", scores=self.scores.last, best=taken.improved, **beside)
+        self.ema.choose(taken.number)
 
     # -------------------------------------------------------------------------------------------------- records
 
@@ -442,7 +450,7 @@ class Trainer:
 
     def _finish(self, reason: str) -> None:
         # In every process, whose reasons may differ: they know only their own clock and signals.
-        average_buffers([*self.game.networks.values(), *self.ema.modules.values()])
+        average_buffers([*self.game.networks.values(), *self.ema.networks])
         samples = self.clock.samples
         if reason != "signal":
             if self.scores.scorer and self.clock.step and self.done["score"] != samples:

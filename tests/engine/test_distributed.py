@@ -146,6 +146,14 @@ def test_a_target_only_the_writer_knows_of_stops_all(together, records):
     assert records(Run.open(together / "target"))[-1]["reason"] == "target"
 
 
+def test_averages_keep_their_statistics_where_one_process_knows_which_is_the_better(together):
+    one, other = (told(together, "averages", rank) for rank in (0, 1))
+    assert (one["order"], other["order"]) == ([64, 8], [8, 64])
+    assert one["found"] == other["found"]
+    assert one["found"]["8"] != one["found"]["64"]
+    assert len(one["found"]["8"]) > 0
+
+
 def test_a_process_that_dies_ends_the_run_within_a_minute_with_its_cause(tiny, place, last_commit):
     folder = place("dying")
     folder.mkdir()

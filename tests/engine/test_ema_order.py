@@ -13,7 +13,7 @@ from gannet.core.random import Draw
 from gannet.data.digits import Digits
 from gannet.data.pairs import Inverted
 from gannet.engine import health
-from gannet.engine.ema import Ema
+from gannet.engine.ema import Average, Ema
 from gannet.engine.feed import Feed
 from gannet.engine.health import Health, p_above, spread
 from gannet.engine.order import Order
@@ -36,7 +36,7 @@ def constant(value: float) -> nn.Module:
 @pytest.mark.parametrize("moved", [1, 8, 50, 100])
 def test_after_one_halflife_half_of_the_old_weights_is_left(moved):
     live = constant(0.0)
-    ema = Ema({"generator": live}, halflife=100, ramp=None)
+    ema = Average({"generator": live}, halflife=100, ramp=None)
     with torch.no_grad():
         live.weight.fill_(1.0)
     seen = 0
@@ -50,7 +50,7 @@ def test_after_one_halflife_half_of_the_old_weights_is_left(moved):
 
 def test_the_ramp_shortens_the_halflife_to_its_share_of_the_samples_seen():
     live = constant(1.0)
-    ema = Ema({"generator": live}, halflife=1000, ramp=0.05)
+    ema = Average({"generator": live}, halflife=1000, ramp=0.05)
     with torch.no_grad():
         live.weight.fill_(2.0)
     ema.update(10, 200)  # half-life 0.05 · 200 = 10
@@ -61,7 +61,7 @@ def test_the_ramp_shortens_the_halflife_to_its_share_of_the_samples_seen():
 
 def test_without_a_halflife_it_is_an_exact_copy():
     live = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), spectral_norm(nn.Linear(3, 3)))
-    ema = Ema({"generator": live}, halflife=None, ramp=None)
+    ema = Average({"generator": live}, halflife=None, ramp=None)
     live(torch.randn(8, 3))
     with torch.no_grad():
         live[0].weight.mul_(1 / 3)
@@ -80,7 +80,7 @@ def test_spectral_norm_is_of_the_averaged_weights_however_fast_their_vectors_tur
     live = nn.Linear(32, 32, bias=False).double()
     nn.init.orthogonal_(live.weight)  # all singular values are alike, so that u may turn to anywhere
     spectral_norm(live)
-    ema = Ema({"generator": live}, halflife=200, ramp=None)
+    ema = Average({"generator": live}, halflife=200, ramp=None)
     for step in range(200):
         with torch.no_grad():
             live.parametrizations.weight.original.add_(0.02 * torch.randn(32, 32, dtype=torch.float64))
@@ -95,7 +95,7 @@ def test_spectral_norm_is_of_the_averaged_weights_however_fast_their_vectors_tur
 
 def test_statistics_of_batch_norm_are_averaged_and_counters_copied():
     live = nn.BatchNorm1d(2)
-    ema = Ema({"generator": live}, halflife=8, ramp=None)
+    ema = Average({"generator": live}, halflife=8, ramp=None)
     live(torch.randn(64, 2) + 3)
     ema.update(8, 8)
     averaged = ema.modules["generator"]
@@ -105,6 +105,28 @@ def test_statistics_of_batch_norm_are_averaged_and_counters_copied():
     assert not averaged.training
     assert not any(p.requires_grad for p in averaged.parameters())
     assert live.training
+
+
+def test_several_averages_go_on_as_each_would_alone_whichever_is_sampled():
+    torch.manual_seed(0)
+    live = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), spectral_norm(nn.Linear(3, 3)))
+    several = Ema({"generator": live}, halflife=[10, 40, 160], ramp=None)
+    alone = {halflife: Average({"generator": live}, halflife, None) for halflife in (10, 40, 160)}
+    sampled = several.modules["generator"]
+    for step in range(1, 13):
+        live(torch.randn(8, 3))
+        with torch.no_grad():
+            for p in live.parameters():
+                p.add_(0.1 * torch.randn_like(p))
+        for average in (several, *alone.values()):
+            average.update(8, 8 * step)
+        several.choose((2, 0, 1)[step % 3])
+    assert sorted(several.halflives) == [10, 40, 160] != several.halflives
+    assert several.modules["generator"] is sampled, "who holds the sampled network need not hear of it"
+    for average in several.averages:
+        expected = alone[average.halflife].modules["generator"].state_dict()
+        for name, value in average.modules["generator"].state_dict().items():
+            assert torch.equal(value, expected[name]), (average.halflife, name)
 
 
 # ------------------------------------------------------------------------------------------------- orders and feeds

@@ -105,8 +105,8 @@ def test_a_sample_is_scored_with_the_label_of_the_real_it_stands_beside(tiny):
             return torch.tensor([7, 7, 7, 1])
 
     trainer = Trainer(game, scorer=Scorer())
-    monkey = trainer.looks.sampler.sample
-    trainer.looks.sampler.sample = lambda draw, y=None, *rest: asked.append(y) or monkey(draw, y, *rest)
+    monkey = trainer.looks.samplers[0].sample
+    trainer.looks.samplers[0].sample = lambda draw, y=None, *rest: asked.append(y) or monkey(draw, y, *rest)
     assert trainer.generate(2, 2).shape[0] == 2
     assert asked[0].tolist() == [7, 1]
 

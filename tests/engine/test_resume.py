@@ -37,6 +37,7 @@ BEYOND = {
     "late generator": ("gan", {"players": {"generator": {"start": "50%"}, "discriminator": {"until": "75%"}}}),
     "two generator turns": ("gan", {"players": {"generator": {"repeats": 2}}}),
     "scored": ("gan", {"evaluate": {**SCORED, "every": 16}}),
+    "several averages": ("gan", {"evaluate": {**SCORED, "every": 16}, "ema": {"halflife": [64, 8, 24], "ramp": None}}),
     "pools in another memory layout": ("cycle-mini", {"channels_last": False}),
     "steered": (
         "quick",

@@ -26,7 +26,7 @@ class Told:
 
 def taken(scorer, every="10%", **stop):
     scores = Scores(scorer, Experiment(stop=Stop(**stop), evaluate=Evaluate(every=every)))
-    return scores, lambda samples: scores.take(lambda count, start: None, samples, samples / 100)
+    return scores, lambda samples, averages=1: scores.take([scorer] * averages, samples, samples / 100)
 
 
 @pytest.mark.parametrize(("better", "best"), [("lower", 20), ("higher", 30)])
@@ -42,8 +42,8 @@ def test_best_is_the_metrics_own_better(better, best):
 def test_a_target_is_met_from_its_own_side(better, values):
     scores, take = taken(Told(better, *values), target=0.5)
     assert scores.ends == ""
-    assert (take(10), scores.ends) == (True, "")
-    assert (take(20), scores.ends) == (True, "target")
+    assert (take(10).improved, scores.ends) == (True, "")
+    assert (take(20).improved, scores.ends) == (True, "target")
 
 
 def test_no_target_is_met_by_a_score_of_another_metric():
@@ -60,8 +60,18 @@ def test_the_best_by_another_metric_is_no_mark_to_beat():
     take(10)
     resumed, take = taken(type("Other", (Told,), {"primary": "coverage"})("higher", 0.05, 0.04))
     resumed.state = scores.state
-    assert (take(20), take(30)) == (True, False)
+    assert (take(20).improved, take(30).improved) == (True, False)
     assert (resumed.best["metric"], resumed.best["samples"], resumed.stale) == ("coverage", 20, 1)
+
+
+@pytest.mark.parametrize(("better", "number"), [("lower", 1), ("higher", 2)])
+def test_of_several_averages_the_best_counts(better, number):
+    values = [0.5, 0.2, 0.8]
+    scores, take = taken(Told(better, *values, *reversed(values)))
+    assert take(10, averages=3) == (True, number, values)
+    assert scores.last == {"recall": values[number]}
+    assert take(20, averages=3) == (False, 2 - number, values[::-1]), "no better than it was"
+    assert scores.best["samples"] == 10
 
 
 def test_scores_that_nobody_paced_do_not_depend_on_the_clock():

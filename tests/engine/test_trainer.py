@@ -299,3 +299,29 @@ def test_the_average_follows_the_samples_a_step_consumed(tiny):
     assert trainer.clock.samples == 40
     live = game.networks["generator"].output.weight
     torch.testing.assert_close(trainer.ema.modules["generator"].output.weight, (first + live.detach()) / 2)
+
+
+SEVERAL = {"evaluate": {"metrics": ["frechet"], "n": 16, "every": "50%"}, "ema": {"halflife": [1000, 8], "ramp": None}}
+
+
+@pytest.mark.parametrize(("said", "halflife"), [((1.0, 2.0, 1.0, 2.0), 1000), ((1.0, 2.0, 4.0, 3.0), 8)])
+def test_a_run_samples_the_average_that_scores_best(tiny, place, scores, last_commit, said, halflife):
+    scores(*said)
+    run, _ = api.train("gan", tiny("gan", **SEVERAL), place("several"))
+    alone, _ = api.train("gan", tiny("gan", ema={"halflife": halflife, "ramp": None}), place("alone"))
+    taken = [r["averages"] for r in run.read_log() if r["kind"] == "score"]
+    assert taken == [{"1000": said[0], "8": said[1]}, {"1000": said[2], "8": said[3]}]
+    (several, state), (expected, _) = last_commit(run), last_commit(alone)
+    assert state["halflives"][0] == halflife
+    assert all(several[key].equal(tensor) for key, tensor in expected.items()), "training does not see its averages"
+
+
+def test_averages_of_other_half_lives_go_on_from_the_one_that_was_sampled(tiny, place):
+    run, _ = api.train("gan", tiny("gan", ema={"halflife": 24, "ramp": None}), place("run"))
+    found = checkpoint.latest(run.checkpoints)
+    trainer = Trainer(assemble(resolve("gan", tiny("gan", **SEVERAL)).experiment))
+    trainer.resume(found)
+    assert trainer.ema.halflives == [1000, 8]
+    for average in trainer.ema.averages:
+        for key, value in average.modules["generator"].state_dict().items():
+            assert value.equal(found.tensors["ema"][f"generator.{key}"])

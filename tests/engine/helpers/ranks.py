@@ -40,6 +40,29 @@ def at(step, act):
     return mock.patch.object(Trainer, "_step", stepped)
 
 
+def at_the_end(act):
+    whole = Trainer._finish
+
+    def finished(self, reason):
+        whole(self, reason)
+        act(self)
+
+    return mock.patch.object(Trainer, "_finish", finished)
+
+
+def statistics(trainer):
+    """The sum of every running statistic, by half-life."""
+    return {
+        f"{average.halflife:g}": [
+            float(value.sum())
+            for module in average.modules.values()
+            for name, value in module.named_buffers()
+            if "running" in name
+        ]
+        for average in trainer.ema.averages
+    }
+
+
 def broken(trainer):
     raise Broken
 
@@ -81,9 +104,12 @@ def main() -> None:
         _, outcome = api.train("quick", json.loads(sys.argv[3]), place / "stopped")
     said("stopped", reason=outcome.reason, samples=outcome.samples, signal=outcome.signal)
 
-    # A target that only process 0 knows it has reached, in a run with batch norm, whose buffers all must average.
+    # A target that only process 0 knows it has reached, in a run with batch norm, whose buffers all must average, and
+    # with two averages, of which it alone knows, and samples, the better.
     scored = {"evaluate": {"metrics": ["frechet"], "n": 16, "every": 16}, "stop.target": 1e9}
-    _, outcome = api.train("quick", {**json.loads(sys.argv[3]), **scored}, place / "target")
+    averaged = {"ema": {"halflife": [8, 64], "ramp": None}}
+    with at_the_end(lambda trainer: said("averages", order=trainer.ema.halflives, found=statistics(trainer))):
+        _, outcome = api.train("quick", {**json.loads(sys.argv[3]), **scored, **averaged}, place / "target")
     said("target", samples=outcome.samples)
 
 
