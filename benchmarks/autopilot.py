@@ -52,6 +52,8 @@ SEEDS = 3
 """Sampling seeds behind a score."""
 NEAR = 5000
 """Training rows among which the nearest is sought."""
+PLANNED = 100_000
+"""Samples for which a cell's key plans, where the cell itself is of so many minutes."""
 SPARE = 300
 """Seconds a training may take beyond 1.5 times its minutes, scores included, before it is killed."""
 LONGEST = 3600
@@ -104,13 +106,17 @@ def asked(cell: Cell) -> tuple[str, dict[str, Any]]:
 def key(cell: Cell) -> Key:
     """What the cell's numbers would depend on now."""
     preset, words = asked(cell)
-    experiment = resolve(preset, {**words, "seed": 0}).experiment
+    words |= {"seed": 0, "stop.minutes": None, "stop.samples": cell.samples or PLANNED}
+    asked_for = resolve(preset, words)
+    experiment = asked_for.experiment
     judge = _judge(SOURCES.build(experiment.data, where="data"))
+    planned = training.planned(asked_for, measure=False)[0].experiment
     return Key(
         experiment=experiment.hash(),
         controllers={name: CONTROLLERS.resolve(spec) for name, spec in experiment.controllers.items()},
         protocol=judge.protocol[judge.primary],
         gannet=version("gannet"),
+        plan=planned.hash() if planned != experiment else "",
     )
 
 

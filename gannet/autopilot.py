@@ -266,8 +266,15 @@ def _plan_length(planned: Resolved, seen: Look, chosen: Plan, samples: float | N
     distinct = max(1.0, seen.rows * seen.distinct)
     images = len(seen.data.shape) == 3
     if samples and images:
-        halflife = min(500_000, max(1000, round(samples / 8, -3)))
-        chosen.choose(f"moving average: half-life {halflife:,.0f} samples", {"ema.halflife": halflife})
+        long = min(500_000, max(1000, round(samples / 8, -3)))
+        short = min(50_000, max(100, round(samples / 80, -2)))
+        if planned.experiment.evaluate.metrics == []:  # nothing will say which is better
+            chosen.choose(f"moving average: half-life {long:,.0f} samples", {"ema.halflife": long})
+        else:
+            chosen.choose(
+                f"moving average: half-life {long:,.0f} or {short:,.0f} samples, whichever scores better at the time",
+                {"ema.halflife": [long, short]},
+            )
     if samples:
         steps = samples / planned.experiment.batch
         percent = min(10, math.ceil(100 * APART / steps))

@@ -224,10 +224,20 @@ def test_data_that_are_hardly_seen_twice_are_not_augmented(machine):
     assert any(reason.startswith("no augmentation: 2.4 passes") for reason in chosen.reasons)
 
 
-def test_the_average_remembers_an_eighth_of_the_run(machine):
+@pytest.mark.parametrize(
+    ("samples", "halflives"), [(800, [1000, 100]), (120_000, [15_000, 1500]), (10**8, [500_000, 50_000])]
+)
+def test_averages_remember_an_eighth_and_an_eightieth_of_the_run(samples, halflives, machine):
+    made, chosen = planned(images(), f"stop.samples={samples}", "stop.minutes=null")
+    assert made.experiment.ema.halflife == halflives
+    said = (
+        f"moving average: half-life {halflives[0]:,} or {halflives[1]:,} samples, whichever scores better at the time"
+    )
+    assert said in chosen.reasons
+    unscored, _ = planned(images(), f"stop.samples={samples}", "stop.minutes=null", "evaluate.metrics=[]")
+    assert unscored.experiment.ema.halflife == halflives[0]
     machine({32: 1000.0})
-    assert planned(images(), "stop.minutes=2", measure=True)[0].experiment.ema.halflife == 15_000
-    assert planned(images(), "stop.samples=800", "stop.minutes=null", measure=True)[0].experiment.ema.halflife == 1000
+    assert planned(images(), "stop.minutes=2", measure=True)[0].experiment.ema.halflife == [15_000, 1500]
 
 
 # --------------------------------------------------------------------------------------------- a person's word first

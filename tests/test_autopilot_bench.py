@@ -196,6 +196,15 @@ def test_a_cell_is_stale_when_what_a_controller_does_by_default_has_changed():
     assert autopilot.due([of], [record(of, key=before)]) == [of]
 
 
+def test_a_cell_is_stale_when_the_plan_makes_something_else_of_it(monkeypatch):
+    cells = [cell("auto"), cell("quick")]
+    now = [autopilot.key(of) for of in cells]
+    assert (bool(now[0].plan), now[1].plan) == (True, "")
+    monkeypatch.setattr("gannet.autopilot.STEPS", 10**9)  # batches as small as may be
+    records = [record(of, key=key) for of, key in zip(cells, now, strict=True)]
+    assert autopilot.due(cells, records) == cells[:1]
+
+
 def test_cells_are_written_as_they_come_and_a_budget_ends_it(tmp_path):
     cells, told = [cell(seed=seed) for seed in range(3)], []
     autopilot.run(cells, tmp_path / "cells", 1, record, told.append)
