@@ -14,13 +14,15 @@ from torch import Tensor
 
 from gannet.core.errors import DataError
 from gannet.core.registry import SOURCES
-from gannet.data.download import fetch
+from gannet.data.download import data_home, fetch
 from gannet.data.memory import MemorySource
 
 ARCHIVE = "cifar-10-binary.tar.gz"
 URL = f"https://www.cs.toronto.edu/~kriz/{ARCHIVE}"
 SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
 NAMES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+JPEGS = "cifar10-jpg.zip"
+"""Where `cifar10-jpg` has them."""
 SIDE = 32
 FOLDER = "cifar-10-batches-bin"
 SPLITS = {"train": [f"{FOLDER}/data_batch_{k}.bin" for k in range(1, 6)], "test": [f"{FOLDER}/test_batch.bin"]}
@@ -46,10 +48,20 @@ class Cifar10(MemorySource):
         limit: int | None = None,
         labels: tuple[int | str, ...] | None = None,
     ):
-        path = fetch(ARCHIVE, URL, SHA256)
+        path = _archive()
         members = read_members(path, [name for names in SPLITS.values() for name in names], RECORD * ROWS)
         train, test = (_rows(path, [(name, members[name]) for name in SPLITS[split]], grey) for split in SPLITS)
         super().__init__(train, test, NAMES, labels, limit, flip)
+
+
+def _archive() -> Path:
+    try:
+        return fetch(ARCHIVE, URL, SHA256)
+    except DataError as error:
+        home = data_home()
+        if home is None or not (home / JPEGS).is_file():
+            raise
+        raise DataError(f"{error}\nThe same photographs are here as JPEGs, {home / JPEGS}: data=cifar10-jpg.") from None
 
 
 def _rows(path: Path, members: list[tuple[str, bytes]], grey: bool) -> dict[str, Tensor]:

@@ -16,14 +16,14 @@ from tqdm import tqdm
 
 from gannet.core.errors import DataError
 from gannet.core.registry import SOURCES
-from gannet.data.cifar10 import NAMES, SIDE, luma
+from gannet.data.cifar10 import JPEGS, NAMES, SIDE, luma
 from gannet.data.download import cache_home, placed
 from gannet.data.images import decode
 from gannet.data.listing import Archive, shown
 from gannet.data.memory import MemorySource, SplitName, check_limit, class_numbers
 from gannet.data.survey import UNREADABLE, reason
 
-ARCHIVE = "cifar10-jpg.zip"
+ARCHIVE = JPEGS
 ABOUT = (
     "It is a zip of train/<class>/*.jpg and test/<class>/*.jpg, 32×32, with the ten classes of CIFAR-10. "
     "The lossless original is the source cifar10, which is downloaded where it is missing."

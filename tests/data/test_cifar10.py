@@ -152,6 +152,17 @@ def jpegs(home):
     return path
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_without_the_archive_the_jpegs_that_are_there_are_named(there, jpegs, monkeypatch):
+    (jpegs.parent / cifar10.ARCHIVE).unlink()
+    if not there:
+        jpegs.unlink()
+    monkeypatch.setattr("pooch.HTTPDownloader.__call__", lambda *_, **__: (_ for _ in ()).throw(OSError("offline")))
+    with pytest.raises(DataError, match="could not be downloaded") as caught:
+        SOURCES.build("cifar10")
+    assert str(caught.value).endswith(f"{jpegs}: data=cifar10-jpg.") == there
+
+
 def test_jpegs_go_round_the_classes(jpegs):
     source = SOURCES.build("cifar10-jpg")
     train, test = source.split("train"), source.split("test")

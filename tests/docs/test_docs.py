@@ -266,8 +266,8 @@ def without_blocks(text: str) -> str:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, tiny):
-    """A short run that logs, scores, draws and commits."""
-    overrides = {**tiny("quick"), "evaluate.metrics": None, "evaluate.n": 32}
+    """A short run that logs, scores two averages, draws and commits."""
+    overrides = {**tiny("quick"), "evaluate.metrics": None, "evaluate.n": 32, "ema.halflife": [500, 5000]}
     return api.train("quick", overrides, tmp_path_factory.mktemp("docs") / "run")[0]
 
 
