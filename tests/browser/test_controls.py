@@ -75,7 +75,7 @@ def has(network: nn.Module, kind: type[nn.Module]) -> bool:
 
 LIVE: dict[str, tuple[str, str, str, str | bool, Callable[[Trainer], Any], Any]] = {
     "batch": ("fakes", "Batch", "batch", "64", lambda t: t.experiment.batch, 64),
-    "average": ("generator", "Moving average", "ema.halflife", "5000", lambda t: t.ema.halflife, 5000),
+    "average": ("generator", "Moving average", "ema.halflife", "5000", lambda t: t.ema.halflives, [5000]),
     "updates of D": ("gradientD", "updates a step", "players.discriminator.repeats", "3",
                      lambda t: t.game.players["discriminator"].repeats, 3),
     "updates of G": ("gradientG", "updates a step", "players.generator.repeats", "2",
