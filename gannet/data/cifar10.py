@@ -55,6 +55,8 @@ class Cifar10(MemorySource):
 
 
 def _archive() -> Path:
+    """Where the archive is. Raises `DataError`, which names the JPEGs where they are at hand: whoever has those should
+    not be sent to a download."""
     try:
         return fetch(ARCHIVE, URL, SHA256)
     except DataError as error:

@@ -93,7 +93,8 @@ def _restore_averages(ema: Ema, tensors: Tensors, state: dict[str, Any]) -> None
         ema.halflives = stood
         load_weights(ema.others, _under(tensors["training"], "average/"), "the checkpoint")
     else:
-        load_weights(ema.others, {name: tensors["ema"][name.partition(".")[2]] for name in _flat(ema.others)}, "")
+        sampled = {name: tensors["ema"][name.partition(".")[2]] for name in _flat(ema.others)}
+        load_weights(ema.others, sampled, "the checkpoint")
 
 
 def load_weights(modules: nn.ModuleDict | dict[str, nn.Module], tensors: dict[str, Tensor], whose: str) -> None:

@@ -355,7 +355,7 @@ class Trainer:
         beside = {}
         if len(generators) > 1:
             named = zip(self.ema.halflives, taken.values, strict=True)
-            beside = {"averages": {f"{halflife:g}": value for halflife, value in named}}
+            beside = {"averages": {f"{halflife:.15g}": value for halflife, value in named}}
         self._record("score", scores=self.scores.last, best=taken.improved, **beside)
         self.ema.choose(taken.number)
 
