@@ -111,7 +111,7 @@ CASES = {
             "stop.samples": 120_000,
             "keep.log": 600,
         },
-        {"controllers": "steer-augmentation(start=0.3, largest=1)"},
+        {"controllers": "steer-augmentation(target=0.7, start=0.3, largest=1)"},
         "p_train_above_heldout",
     ),
     "checkerboard": Case(

@@ -111,7 +111,7 @@ class SteerAugmentation(Controller):
         self,
         *,
         signal: Literal["heldout", "sign"] = "heldout",
-        target: float = 0.7,
+        target: float = 0.75,
         slack: float = 0.05,
         step: float = 0.1,
         start: float = 0.0,

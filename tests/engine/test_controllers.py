@@ -87,10 +87,11 @@ def test_a_decision_waits_for_its_lines_and_says_what_it_saw():
 @pytest.mark.parametrize(
     ("signal", "found", "factor", "expected"),
     [
-        ("p_train_above_heldout", 0.75, 0.0, 0.1),
-        ("p_train_above_heldout", 0.68, 0.3, None),
-        ("p_train_above_heldout", 0.64, 0.3, 0.25),
-        ("p_train_above_heldout", 0.64, 0.0, None),
+        ("p_train_above_heldout", 0.76, 0.0, 0.1),
+        ("p_train_above_heldout", 0.74, 0.3, None),
+        ("p_train_above_heldout", 0.71, 0.3, None),
+        ("p_train_above_heldout", 0.69, 0.3, 0.25),
+        ("p_train_above_heldout", 0.69, 0.0, None),
         ("p_train_above_heldout", 0.9, 0.75, 0.8),
         ("p_train_above_heldout", 0.9, 0.8, None),
         ("sign_real", 0.9, 0.0, None),
