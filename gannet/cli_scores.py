@@ -16,6 +16,16 @@ Plugin = Annotated[
     typer.Option("--plugin", metavar="FILE", help="A Python file that registers parts of your own. It is run."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON on stdout, for programs.")]
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics", metavar="A,B,…", show_default="by the kind of data", help="`gannet list metrics` has them."
+    ),
+]
+Judge = Annotated[
+    str | None,
+    typer.Option("--extractor", metavar="SPEC", show_default="what suits the data", help="What judges likeness."),
+]
 
 
 def evaluate(
@@ -24,16 +34,8 @@ def evaluate(
         str | None,
         typer.Option("--ref", metavar="SOURCE:split", show_default="the run's own data:test", help="What is real."),
     ] = None,
-    metrics: Annotated[
-        str | None,
-        typer.Option(
-            "--metrics", metavar="A,B,…", show_default="by the kind of data", help="`gannet list metrics` has them."
-        ),
-    ] = None,
-    extractor: Annotated[
-        str | None,
-        typer.Option("--extractor", metavar="SPEC", show_default="what suits the data", help="What judges likeness."),
-    ] = None,
+    metrics: Metrics = None,
+    extractor: Judge = None,
     n: Annotated[
         int | None, typer.Option("--n", show_default="5000, or what the reference has", help="Samples a side.")
     ] = None,
@@ -75,19 +77,25 @@ def compare(
         str | None, typer.Option("--out", metavar="FILE", help="Write a page, FILE.html, or a picture, FILE.png.")
     ] = None,
     n: Annotated[
-        int | None, typer.Option("--n", help="Measure all anew on so many test rows, not as they were in training.")
+        int | None,
+        typer.Option("--n", help="Measure all anew on so many test rows, not as they were in training."),
     ] = None,
+    metrics: Metrics = None,
+    extractor: Judge = None,
     scores: Annotated[bool, typer.Option("--scores/--no-scores", help="Whether to put scores side by side.")] = True,
     as_json: AsJson = False,
     plugin: Plugin = None,
 ) -> int:
-    """Put runs side by side: scores, speed, what differs in their experiments, curves and samples."""
+    """Put runs side by side: scores, speed, what differs in their experiments, curves and samples.
+
+    With --n, --metrics or --extractor all are measured anew."""
+    asked = _specs(metrics)
     from gannet import api
 
     api.load_plugins(tuple(plugin or ()))
     if out is not None:
         api.check_ending(out, (".html", ".png"))
-    found = api.compare(runs, n, scores, Console())
+    found = api.compare(runs, n, scores, Console(), asked, extractor)  # type: ignore[arg-type]
     if out is not None:
         found.save(out)
     _print(found.to_json() if as_json else str(found))

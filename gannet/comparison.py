@@ -16,7 +16,7 @@ from typing import Any
 from gannet.core.errors import UsageError
 from gannet.core.overrides import resolve
 from gannet.core.registry import EXTRACTORS, METRICS
-from gannet.core.spec import render
+from gannet.core.spec import Spec, render
 from gannet.engine.console import Console
 from gannet.engine.run import Run
 from gannet.evaluation import evaluate
@@ -125,13 +125,22 @@ class Comparison:
 
 
 def compare(
-    runs: Sequence[str | Path], n: int | None = None, scores: bool = True, console: Console | None = None
+    runs: Sequence[str | Path],
+    n: int | None = None,
+    scores: bool = True,
+    console: Console | None = None,
+    metrics: Sequence[Spec | str] | None = None,
+    extractor: Spec | str | None = None,
 ) -> Comparison:
-    """Put runs side by side, with the scores their training took, or with `n` all measured anew on test rows.
+    """Put runs side by side, with the scores their training took; with `n`, `metrics` or an `extractor`, all measured
+    anew on test rows, the rest of it as `evaluate` chooses.
 
     Without `scores` the logs are enough, whatever the runs were trained on. Raises `UsageError` for fewer than two
     runs, for one that comes twice, and for scores that do not compare: of other data, extractors or protocols.
     """
+    anew = any(asked is not None for asked in (n, metrics, extractor))
+    if anew and not scores:
+        raise UsageError("scores are asked for and left out: leave out --no-scores, or --n, --metrics and --extractor.")
     found = [Run.open(find(run)) for run in runs]
     paths = [run.path.resolve() for run in found]
     twice = [f"{run.path} is there twice" for run, path in zip(found, paths, strict=True) if paths.count(path) > 1]
@@ -147,15 +156,15 @@ def compare(
     measured = [_logged(run) for run in found]
     if scores:
         kept = {run: run.facts().get("protocols", {}) for run in found}
-        _same_data([run for run in found if kept[run] or n is not None])
+        _same_data([run for run in found if kept[run] or anew])
         try:
             protocols = _agreed({run: taken for run, taken in kept.items() if taken})
         except UsageError:
-            if n is None:
+            if not anew:
                 raise
         curves = tuple(protocols)
-    if scores and n is not None:
-        reports = [evaluate(run.path, n=n, console=console) for run in found]
+    if anew:
+        reports = [evaluate(run.path, metrics=metrics, n=n, extractor=extractor, console=console) for run in found]
         protocols = {row.metric: row.protocol for row in reports[0].rows}
         better = {row.metric: row.better for row in reports[0].rows}
         measured = [_measured(report) for report in reports]

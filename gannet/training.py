@@ -188,9 +188,9 @@ def make_scorer(game: Game) -> Evaluator | None:
         return None
     n = settings.n or min(SCORED, max(1, len(game.source.split("train")) // 2))
     try:
-        return Evaluator(game.source, split="train", metrics=settings.metrics, n=n, seed=game.experiment.seed)
+        return Evaluator(game.source, "train", settings.extractor, settings.metrics, n, game.experiment.seed)
     except TooFewRows:
-        if settings.metrics is not None or settings.n is not None:
+        if (settings.metrics, settings.extractor, settings.n) != (None, None, None):
             raise
         return None  # nobody asked for scores, and a handful of samples can be trained on without them
 

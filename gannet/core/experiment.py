@@ -130,10 +130,12 @@ class Turns(Section):
 
 class Evaluate(Section):
     """Scores taken in training, on `n` samples every `every`; `metrics: []` turns them off. `auto` is every 10 %, or
-    less often where scores would take more than a twentieth of the time."""
+    less often where scores would take more than a twentieth of the time. Metrics, and the extractor in whose features
+    they are taken, are chosen by the data where they are left out."""
 
     every: Annotated[str | int, AfterValidator(_as_pace)] = "auto"
     metrics: Annotated[list[PartSpec] | None, BeforeValidator(as_list)] = None
+    extractor: PartSpec | None = None
     n: int | None = Field(None, ge=2)
 
 
@@ -203,6 +205,8 @@ class Experiment(Section):
             for k, v in self.canonical().items()
             if k not in ("log", "profile", "device", "stop", "keep", "threads")
         }
+        if self.evaluate.extractor is None:  # it came later, and changes nothing where nobody sets it
+            del plain["evaluate"]["extractor"]
         return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -25,6 +25,7 @@ EXAMPLES = {
     "ema": "ema.halflife=2000",
     "evaluate": "evaluate.n=1000",
     "evaluate.metrics": "evaluate.metrics=[frechet, recall]",
+    "evaluate.extractor": "evaluate.extractor=classifier",
     "keep": 'keep.log="1%"',
     "players": "players.discriminator.repeats=2",
     "clip": "clip.discriminator=1",

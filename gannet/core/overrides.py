@@ -244,6 +244,8 @@ def validate(tree: dict[str, Any], origins: dict[str, str], problems: list[str])
         raise Problems(problems) from None
     parts: list[tuple[str, Spec, tuple[registry.Registry[Any], ...]]]
     parts = [("evaluate.metrics", spec, (registry.METRICS,)) for spec in experiment.evaluate.metrics or []]
+    if experiment.evaluate.extractor is not None:
+        parts.append(("evaluate.extractor", experiment.evaluate.extractor, (registry.EXTRACTORS,)))
     for key, registries in _PART_REGISTRIES.items():
         value = getattr(experiment, key)
         named = {f"{key}.{n}": s for n, s in value.items()} if isinstance(value, dict) else {key: value}

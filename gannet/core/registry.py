@@ -112,6 +112,7 @@ class Registry(Generic[T]):
                 here = meant(f"{self.kind} option", key)
                 close = [here] if here in options else nearest(key, names)
                 hint = f" Did you mean: {', '.join(options[n].shown() for n in close)}?" if close else ""
+                hint = f" Here that is {here}." if "." in here else hint  # a key of the experiment
                 allowed = ", ".join(names) or "nothing"
                 raise UsageError(f"{_at(where)}{spec.name} has no option '{key}'.{hint} It takes: {allowed}.")
             given[key] = value

@@ -133,6 +133,7 @@ WORDS: dict[str, dict[str, str]] = {
         "slope-negative negative-slope leak": "slope",
     },
     "regularizer option": {"gamma lambda lambda-gp coefficient coef strength": "weight", "lazy interval": "every"},
+    "metric option": {"extractor features network embedding": "evaluate.extractor, or gannet evaluate --extractor"},
     "optimiser option": {"learning-rate rate": "lr", "beta1 beta2 beta": "betas", "epsilon": "eps"},
     "data source option": {
         "image-size img-size resolution": "size",
@@ -171,6 +172,7 @@ WORDS: dict[str, dict[str, str]] = {
         "save-every save-interval checkpoint-every": "keep.checkpoints",
         "sample-every sample-interval": "keep.samples",
         "eval-every eval-interval": "evaluate.every",
+        "extractor features embedding": "evaluate.extractor",
         "tensorboard logger": "log",
         "gradient-accumulation grad-accum": "accumulate",
         "grad-clip clip-grad": "clip",

@@ -85,6 +85,17 @@ def test_with_n_all_are_measured_anew_on_test_rows(capsys):
     np.testing.assert_allclose(found["runs"][1]["best"]["fd[digits-classifier]"]["value"], again.value)
 
 
+def test_what_measures_anew_can_be_chosen(capsys):
+    words = ["--n", "70", "--metrics", "frechet,recall(k=2)", "--extractor", "pca(components=8)", "--json"]
+    assert main(["compare", "one", "plain", *words]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["protocols"]) == ["fd[pca]", "recall(k=2)"]
+    again = api.evaluate("runs/plain", n=70, metrics=["frechet"], extractor="pca(components=8)").rows[0].values["last"]
+    np.testing.assert_allclose(found["runs"][1]["last"]["fd[pca]"]["value"], again.value)
+    chosen = gannet.compare(["one", "otherwise"], metrics=["recall"])
+    assert re.search(r",n=\d+\|digits@\w{8}:test,seed=0\]", chosen.protocols["recall"]), "by --n or without"
+
+
 def test_a_run_without_scores_stands_beside_the_others():
     found = gannet.compare(["one", "plain"])
     assert rows(found.facts())["precision ↑ last"][1] == "–"
@@ -106,6 +117,8 @@ def test_a_run_without_scores_stands_beside_the_others():
         ("one .", 2, "is no run"),
         ("one two --out page.pdf", 2, "Allowed: FILE.html, FILE.png"),
         ("one two --n 300", 2, "Use n from 1 to 297"),
+        ("one two --n 70 --no-scores", 2, "leave out --no-scores, or --n, --metrics and --extractor"),
+        ("one two --extractor clasifier", 2, "Did you mean: classifier"),
     ],
 )
 def test_mistakes(words, code, teaches, inside, capsys):

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from gannet import api
-from gannet.core.errors import DivergedError, ResourceError
+from gannet.core.errors import DivergedError, ResourceError, UsageError
 from gannet.core.overrides import resolve
 from gannet.engine import checkpoint, pictures
 from gannet.engine.assembly import assemble
@@ -77,6 +77,18 @@ def test_the_score_that_was_taken_for_the_plan_may_be_the_best_and_is_kept(tiny,
     assert [r["best"] for r in scores] == [True] + [False] * (len(scores) - 1)
     assert len(scores) > 1
     assert outcome.best["samples"] == scores[0]["samples"] == api.load(run.path, "best").samples
+
+
+def test_scores_are_taken_in_the_features_that_are_asked_for(tiny, place, records):
+    asked = {"evaluate.metrics": ["frechet"], "evaluate.extractor": "pca(components=4)", "evaluate.n": 16}
+    run, outcome = api.train("gan", {**tiny("gan"), **asked}, place("run"))
+    assert run.facts()["protocols"]["fd[pca]"].startswith("fd[pca(4)@")
+    assert outcome.best["metric"] == "fd[pca]"
+    plain, judged = (resolve("gan", words).experiment for words in ({}, {"evaluate.extractor": "pca"}))
+    assert plain.hash() != judged.hash()
+    assert api.resume(run.path, {"stop.samples": 160})[1].best["metric"] == "fd[pca]"
+    with pytest.raises(UsageError, match=r"evaluate.extractor cannot change when a run goes on"):
+        api.resume(run.path, {"evaluate.extractor": "random-conv", "stop.samples": 240})
 
 
 def test_the_clock_is_a_hard_cap_at_one_and_a_half_times_the_plan(tiny, place, before_step):
