@@ -33,20 +33,22 @@ def render(entries: Iterable[Entry], grids: str, command: str) -> str:
     for entry in everything:
         rows = tables.setdefault((entry.cell.data, entry.cell.seconds), {})
         rows.setdefault(entry.cell.preset, []).append(entry)
-    pieces = [_introduction(everything)]
+    machines = sorted({e.record.machine for e in everything if e.record})
+    letters = {machine: chr(ord("A") + number) for number, machine in enumerate(machines)} if machines[1:] else {}
+    pieces = [_introduction(machines, letters)]
     for (data, seconds), presets in tables.items():
-        rows_of = [_Row(preset, found) for preset, found in presets.items()]
+        rows_of = [_Row(preset, found, letters) for preset, found in presets.items()]
         pieces.append(_table(data, seconds, sorted(rows_of, key=_Row.order), grids))
     pieces.append(f"Made by `{command}`, which trains what is not run or stale and writes this page again.\n")
     return "\n".join(pieces)
 
 
-def _introduction(entries: list[Entry]) -> str:
-    machines = sorted({e.record.machine for e in entries if e.record})
+def _introduction(machines: list[str], letters: dict[str, str]) -> str:
+    where = "on machines that differ, which the letters under *seeds* name" if letters else "on the same machine"
     lines = [
         "# Results",
         "",
-        "Every shipped preset of images, untouched, for the same seconds on the same machine. Each seed is one "
+        f"Every shipped preset of images, untouched, for the same seconds {where}. Each seed is one "
         "training in a process of its own, `gannet train PRESET data=DATA seed=SEED stop.minutes=…`, with its scores "
         "in training within that time, and is judged afterwards on test rows that neither training nor the choice of "
         "a checkpoint saw.",
@@ -59,17 +61,18 @@ def _introduction(entries: list[Entry]) -> str:
         "- a ± b is mean ± standard deviation over the seeds counted under *seeds*. *samples*: first seed, last "
         "checkpoint, nothing chosen.",
         "",
-        *(f"Machine: {_safe(machine)}." for machine in machines),
+        *(f"{f'Machine {letters[m]}' if letters else 'Machine'}: {_safe(m)}." for m in machines),
         "",
     ]
     return "\n".join(lines)
 
 
 class _Row:
-    """A preset in one table: its finished seeds, the stale ones only where there is none of now."""
+    """A preset in one table: its finished seeds, the stale ones only where there is none of now. `letters` are those of
+    the machines, where there are several."""
 
-    def __init__(self, preset: str, entries: list[Entry]):
-        self.preset, self.entries = preset, entries
+    def __init__(self, preset: str, entries: list[Entry], letters: dict[str, str]):
+        self.preset, self.entries, self.letters = preset, entries, letters
         self.now = [e.record.result for e in entries if e.state == "finished" and e.record and e.record.result]
         kept = [e for e in entries if e.state == ("finished" if self.now else "stale") and e.record and e.record.result]
         self.shown: list[tuple[Cell, Record, Result]] = [
@@ -114,8 +117,10 @@ class _Row:
         return f"| {' | '.join(cells)} |"
 
     def _seeds(self) -> str:
-        """How many seeds the row's numbers are of, and what became of the others."""
+        """How many seeds the row's numbers are of, on which machines, and what became of the others."""
         words = [f"{len(self.now)} of {len(self.entries)}"] if self.now else []
+        if self.letters and self.shown:
+            words.append(f"on {', '.join(sorted({self.letters[record.machine] for _, record, _ in self.shown}))}")
         for state in ("stale", "not run", "failed", "diverged"):
             count = sum(entry.state == state for entry in self.entries)
             if count:

@@ -246,6 +246,21 @@ def test_the_same_cells_give_the_same_page():
     assert render(entries(), "g", "c") == render(reversed(entries()), "g", "c")
 
 
+def test_cells_of_several_machines_say_whose_they_are():
+    slower = Record.model_validate({**record(cell(seed=1), 6.0).model_dump(), "machine": "Zuse"})
+    both = [
+        *entries()[-2:],
+        Entry(cell(seed=1), "finished", slower),
+        Entry(cell("gan"), "finished", record(cell("gan"))),
+    ]
+    page = render(both, "g", "c")
+    assert f"Machine A: {MACHINE}.\nMachine B: Zuse." in page
+    assert "on machines that differ, which the letters under *seeds* name." in page
+    assert "| 2 of 2; on A, B |" in page
+    assert "| 1 of 1; on A |" in page
+    assert " on A" not in render(entries(), "g", "c"), "of one machine there is nothing to tell"
+
+
 def test_a_stale_cell_counts_only_where_there_is_none_of_now():
     mixed = [
         Entry(cell(seed=0), "stale", record(cell(seed=0), 90.0)),
