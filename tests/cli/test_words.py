@@ -152,7 +152,7 @@ def test_options_may_stand_anywhere(monkeypatch, capsys):
         ("train gan evaluate.extractor=3", "it must be a part, as in evaluate.extractor=classifier."),
         ("train gan evaluate.extractor=clasifier", "(evaluate.extractor). Did you mean: classifier"),
         ("train gan evaluate.extractor=pca(k=3)", "evaluate.extractor: pca has no option 'k'"),
-        ("train gan extractor=classifier", "evaluate.extractor"),
+        ("train gan extractor=classifier", "Did you mean: evaluate.extractor?"),
         ("train gan batch=2.5", "it must be a whole number, as in batch=64."),
         ("train gan share=all", "it must be 'nothing', 'fakes' or 'scores'"),
         ("train gan keep.newest=0", "it must be at least 1, as in keep.newest=2."),
