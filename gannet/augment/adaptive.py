@@ -15,10 +15,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gannet.augment.images import check_images
+from gannet.augment.images import by_row, check_images
 from gannet.augment.noise import numbers
 from gannet.core.parts import Augmentation
-from gannet.core.random import Draw
+from gannet.core.random import Draw, Stacked
 from gannet.core.registry import AUGMENTATIONS
 from gannet.core.schedule import Constant, Schedule
 
@@ -59,7 +59,7 @@ class Adaptive(Augmentation):
         super().__init__(amount, sync)
         self.policy = policy
 
-    def forward(self, x: Tensor, draw: Draw, amount: float = 1.0) -> Tensor:
+    def forward(self, x: Tensor, draw: Draw | Stacked, amount: float = 1.0) -> Tensor:
         check_images("adaptive", x)
         if amount <= 0:
             return x
@@ -93,13 +93,13 @@ def _blit(x: Tensor, roll: Roll, amount: float) -> Tensor:
 
 def flipped(x: Tensor, which: Tensor) -> Tensor:
     """`x` with left and right exchanged in the rows `which` `[B]`."""
-    return torch.where(_rows(which), x.flip(3), x)
+    return torch.where(by_row(which), x.flip(3), x)
 
 
 def turned(x: Tensor, quarters: Tensor) -> Tensor:
     """`x` turned counterclockwise by `quarters` `[B]` of a circle; only by 0 or 2 where height and width differ."""
     for k in (1, 2, 3) if x.shape[2] == x.shape[3] else (2,):
-        x = torch.where(_rows(quarters == k), x.rot90(k, (2, 3)), x)
+        x = torch.where(by_row(quarters == k), x.rot90(k, (2, 3)), x)
     return x
 
 
@@ -178,7 +178,7 @@ def _color(x: Tensor, roll: Roll, amount: float) -> Tensor:
     brightness, contrast, saturation = roll("normal", 3).unbind(1)
     negate = negate * roll("integers", 2)
     angle = turn * math.pi * (2 * roll("uniform", 1)[:, 0] - 1)
-    x = (x + _rows(bright * brightness / 5)) * _rows(torch.exp2(sharp * contrast / 2))
+    x = (x + by_row(bright * brightness / 5)) * by_row(torch.exp2(sharp * contrast / 2))
     return recolored(x, negate, angle, torch.exp2(vivid * saturation))
 
 
@@ -190,9 +190,9 @@ def recolored(x: Tensor, negate: Tensor, angle: Tensor, saturation: Tensor) -> T
     new = color
     if x.shape[1] == 3:
         across = (color.roll(1, 1) - color.roll(-1, 1)) / math.sqrt(3)  # the grey axis × color
-        new = color * _rows(angle.cos()) + across * _rows(angle.sin())
+        new = color * by_row(angle.cos()) + across * by_row(angle.sin())
     # As a change of x and not as a sum of parts, so that what is left alone stays the same to the last bit.
-    return x + (new * _rows(saturation) - color) - grey * _rows(2 * negate)
+    return x + (new * by_row(saturation) - color) - grey * by_row(2 * negate)
 
 
 # ------------------------------------------------------------------------------------------- noise and cutout
@@ -200,7 +200,7 @@ def recolored(x: Tensor, negate: Tensor, angle: Tensor, saturation: Tensor) -> T
 
 def _noise(x: Tensor, roll: Roll, amount: float) -> Tensor:
     std = (_coins(roll, amount) * roll("normal", 1).abs() / 10)[:, 0]
-    return x + _rows(std) * roll("normal", *x.shape[1:])
+    return x + by_row(std) * roll("normal", *x.shape[1:])
 
 
 def _cutout(x: Tensor, roll: Roll, amount: float) -> Tensor:
@@ -210,10 +210,5 @@ def _cutout(x: Tensor, roll: Roll, amount: float) -> Tensor:
         size = x.shape[axis]
         places = torch.arange(size, device=x.device) + 0.5
         inside.append((places - size * middle[:, None]).abs() < CUT * size / 2)  # [B, size]
-    gone = inside[0][:, None, :, None] & inside[1][:, None, None, :] & _rows(chosen)
+    gone = inside[0][:, None, :, None] & inside[1][:, None, None, :] & by_row(chosen)
     return torch.where(gone, torch.zeros_like(x), x)
-
-
-def _rows(numbers: Tensor) -> Tensor:
-    """`[B]` as a tensor that broadcasts over images."""
-    return numbers[:, None, None, None]

@@ -7,10 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gannet.augment.images import check_images
+from gannet.augment.images import by_row, check_images
 from gannet.augment.noise import numbers
 from gannet.core.parts import Augmentation
-from gannet.core.random import Draw
+from gannet.core.random import Draw, Stacked
 from gannet.core.registry import AUGMENTATIONS
 from gannet.core.schedule import Constant, Schedule
 
@@ -46,54 +46,56 @@ class DiffAugment(Augmentation):
         super().__init__(amount, sync)
         self.policy, self.fill = policy, fill
 
-    def forward(self, x: Tensor, draw: Draw, amount: float = 1.0) -> Tensor:
+    def forward(self, x: Tensor, draw: Draw | Stacked, amount: float = 1.0) -> Tensor:
         check_images("diffaugment", x)
         if amount <= 0:
             return x
+        # All of a row's numbers at once: on small images a draw costs as much as what is done with it.
+        drawn = numbers(draw, x, "uniform", 8, sync=self.sync)
+        bright, vivid, sharp, down, right, row, column, chosen = drawn.unbind(1)
         changed = x
         if "color" in self.policy:
-            changed = self._color(changed, draw)
+            changed = _colored(changed, by_row(bright), by_row(vivid), by_row(sharp))
         if "translation" in self.policy:
-            changed = self._translation(changed, draw)
+            changed = self._moved(changed, down, right)
         if "cutout" in self.policy:
-            changed = self._cutout(changed, draw)
-        if amount >= 1:
-            return changed
-        chosen = numbers(draw.child("chosen"), x, "uniform", 1, 1, 1, sync=self.sync) < amount
-        return torch.where(chosen, changed, x)
+            changed = changed * ~(_cut(x.shape[2], row)[:, None, :, None] & _cut(x.shape[3], column)[:, None, None, :])
+        return changed if amount >= 1 else torch.where(by_row(chosen) < amount, changed, x)
 
-    def _color(self, x: Tensor, draw: Draw) -> Tensor:
-        brightness, saturation, contrast = numbers(draw, x, "uniform", 3, 1, 1, 1, sync=self.sync).unbind(1)
-        x = x + (brightness - 0.5)
+    def _moved(self, x: Tensor, down: Tensor, right: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        rows, columns = _sources(height, down)[:, :, None], _sources(width, right)[:, None, :]
+        # Both axes in one gather, whose derivative costs more than itself.
+        places = rows.clamp(0, height - 1) * width + columns.clamp(0, width - 1)  # [B, H, W]
+        moved = x.flatten(2).gather(2, places.flatten(1)[:, None].expand(-1, x.shape[1], -1)).view_as(x)
+        if self.fill == "zero":
+            moved = moved * ((rows >= 0) & (rows < height) & (columns >= 0) & (columns < width))[:, None]
+        return moved
+
+
+def _colored(x: Tensor, brightness: Tensor, saturation: Tensor, contrast: Tensor) -> Tensor:
+    x = x + (brightness - 0.5)
+    if x.shape[1] > 1:  # one channel is its own mean
         grey = x.mean(1, keepdim=True)
         x = grey + (x - grey) * (2 * saturation)
-        mean = x.mean((1, 2, 3), keepdim=True)
-        return mean + (x - mean) * (contrast + 0.5)
-
-    def _translation(self, x: Tensor, draw: Draw) -> Tensor:
-        for axis in (2, 3):
-            size = x.shape[axis]
-            furthest = int(size * SHIFT + 0.5)
-            shift = numbers(draw, x, "integers", 2 * furthest + 1, 1, sync=self.sync) - furthest
-            source = torch.arange(size, device=x.device) - shift  # [B, size]
-            x = x.gather(axis, _along(source.clamp(0, size - 1), axis).expand_as(x))
-            if self.fill == "zero":
-                x = x * _along((source >= 0) & (source < size), axis)
-        return x
-
-    def _cutout(self, x: Tensor, draw: Draw) -> Tensor:
-        rows, columns = (self._span(x, axis, draw) for axis in (2, 3))
-        return x * ~(rows & columns)
-
-    def _span(self, x: Tensor, axis: int, draw: Draw) -> Tensor:
-        """Where along `axis` the rectangle lies; its centre is anywhere in the image, so it may reach over the edge."""
-        size = x.shape[axis]
-        length = int(size * CUT + 0.5)
-        start = numbers(draw, x, "integers", size + 1 - length % 2, 1, sync=self.sync) - length // 2
-        place = torch.arange(size, device=x.device)
-        return _along((place >= start) & (place < start + length), axis)
+    mean = x.mean((1, 2, 3), keepdim=True)
+    return mean + (x - mean) * (contrast + 0.5)
 
 
-def _along(rows: Tensor, axis: int) -> Tensor:
-    """`[B, size]` as a tensor that broadcasts along `axis` of an image batch."""
-    return rows[:, None, :, None] if axis == 2 else rows[:, None, None, :]
+def _sources(size: int, unit: Tensor) -> Tensor:
+    """What each place of a side shows after a shift by a number from `unit` `[B]`: places `[B, size]`, some outside."""
+    furthest = int(size * SHIFT + 0.5)
+    return torch.arange(size, device=unit.device) - (_whole(unit, 2 * furthest + 1) - furthest)
+
+
+def _cut(size: int, unit: Tensor) -> Tensor:
+    """Where along a side the rectangle lies, `[B, size]`; its centre is anywhere, so it may reach over the edge."""
+    length = int(size * CUT + 0.5)
+    start = _whole(unit, size + 1 - length % 2) - length // 2
+    place = torch.arange(size, device=unit.device)
+    return (place >= start) & (place < start + length)
+
+
+def _whole(unit: Tensor, count: int) -> Tensor:
+    """Numbers of `unit` `[B]`, in [0, 1), as whole ones 0 … count − 1, `[B, 1]`."""
+    return (unit * count).long()[:, None]

@@ -14,3 +14,8 @@ def check_images(name: str, x: Tensor) -> None:
             f"{name} changes images [B, C, H, W], got samples of shape {tuple(x.shape[1:])}. "
             f"Use augment=none or augment=noise with this data."
         )
+
+
+def by_row(numbers: Tensor) -> Tensor:
+    """`[B]` as a tensor that broadcasts over images."""
+    return numbers[:, None, None, None]

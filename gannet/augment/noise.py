@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor
 
 from gannet.core.parts import Augmentation
-from gannet.core.random import Draw
+from gannet.core.random import Draw, Stacked
 from gannet.core.registry import AUGMENTATIONS
 from gannet.core.schedule import Constant, Schedule, not_negative
 
@@ -24,18 +24,16 @@ class Noise(Augmentation):
     def __init__(self, *, std: Schedule = Constant(0.1), sync: bool = False):  # noqa: B008  frozen
         super().__init__(not_negative(std, "std"), sync)
 
-    def forward(self, x: Tensor, draw: Draw, amount: float = 1.0) -> Tensor:
+    def forward(self, x: Tensor, draw: Draw | Stacked, amount: float = 1.0) -> Tensor:
         return x + amount * numbers(draw, x, "normal", *x.shape[1:], sync=self.sync)
 
 
-def numbers(draw: Draw, x: Tensor, kind: Literal["normal", "uniform", "integers"], *shape: int, sync: bool) -> Tensor:
+def numbers(
+    draw: Draw | Stacked, x: Tensor, kind: Literal["normal", "uniform", "integers"], *shape: int, sync: bool
+) -> Tensor:
     """Numbers for the rows of `x`, which may stack several groups (real, fake) of the rows of `draw`.
 
     Every group has its own, or with `sync` all the same. For "integers" the first of `shape` is the exclusive bound.
     """
-    if not sync:
-        found = draw.for_rows(len(x), *shape, kind=kind)
-    else:
-        one = getattr(draw, kind)(*shape)
-        found = one.repeat(len(x) // len(draw), *[1] * (one.dim() - 1))
+    found = draw.for_rows(len(x), *shape, kind=kind, same=sync)
     return found if kind == "integers" else found.to(x)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gannet.core.errors import UsageError
-from gannet.core.random import Draw
+from gannet.core.random import Draw, Stacked
 from gannet.core.round import Round
 from gannet.core.schedule import Schedule, not_negative
 from gannet.core.types import Batch, Clock, Verdict
@@ -134,7 +134,7 @@ class Augmentation(nn.Module, ABC):
         self.sync = sync
 
     @abstractmethod
-    def forward(self, x: Tensor, draw: Draw, amount: float = 1.0) -> Tensor:
+    def forward(self, x: Tensor, draw: Draw | Stacked, amount: float = 1.0) -> Tensor:
         """Change every row with its own numbers from `draw`; at amount 0 nothing changes."""
 
 

@@ -100,13 +100,14 @@ class Draw:
         """Uniform whole numbers 0 … high−1, `[B, *shape]` int64."""
         return self._rows(lambda block, gen: block.random_(0, high, generator=gen), shape, torch.int64)
 
-    def for_rows(self, rows: int, *shape: int, kind: str = "normal") -> Tensor:
+    def for_rows(self, rows: int, *shape: int, kind: str = "normal", same: bool = False) -> Tensor:
         """`[rows, *shape]` numbers where `rows` is a multiple of B: one independent group for each multiple, as layers
-        need when real and fake rows are judged in one forward."""
+        need when real and fake rows are judged in one forward, or with `same` each group the same."""
         groups, rest = divmod(rows, len(self.indices))
         if rest or not groups:
             raise ValueError(f"{rows} rows are no multiple of the {len(self.indices)} samples of this draw")
-        return torch.cat([getattr(self, kind)(*shape) for _ in range(groups)])
+        drawn = [getattr(self, kind)(*shape) for _ in range(1 if same else groups)]
+        return torch.cat(drawn * groups if same else drawn)
 
     def _rows(self, fill: Fill, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
         indices = self.indices
@@ -140,9 +141,12 @@ class Stacked:
     def __init__(self, draws: Sequence[Draw]):
         self.draws = draws
 
-    def for_rows(self, rows: int, *shape: int, kind: str = "normal") -> Tensor:
+    def child(self, name: str) -> Stacked:
+        return Stacked([draw.child(name) for draw in self.draws])
+
+    def for_rows(self, rows: int, *shape: int, kind: str = "normal", same: bool = False) -> Tensor:
         each = rows // len(self.draws)
-        return torch.cat([draw.for_rows(each, *shape, kind=kind) for draw in self.draws])
+        return torch.cat([draw.for_rows(each, *shape, kind=kind, same=same) for draw in self.draws])
 
 
 _CURRENT: ContextVar[Draw | Stacked | None] = ContextVar("gannet_draw", default=None)

@@ -216,7 +216,7 @@ class Spy(Draw):
 
     asked = False
 
-    def for_rows(self, rows: int, *shape: int, kind: str = "normal") -> Tensor:
+    def for_rows(self, rows: int, *shape: int, kind: str = "normal", same: bool = False) -> Tensor:
         self.asked = True
         numbers: Tensor = getattr(self._like("spy", range(rows)), kind)(*shape)
         return numbers

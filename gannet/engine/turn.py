@@ -290,14 +290,9 @@ class Table:
             sides = (side,) if isinstance(side, str) else side
             rows = draw.first(len(inputs) // len(sides))
             x = inputs.x
-            if game.augmentations:
-                pieces = []
-                for part, chunk in zip(sides, x.chunk(len(sides)), strict=True):
-                    for kind, augmentation in game.augmentations.items():
-                        own = rows.child(kind if augmentation.sync else f"{kind}/{part}")
-                        chunk = augmentation(chunk, own, amounts[kind])
-                    pieces.append(chunk)
-                x = torch.cat(pieces)
+            for kind, augmentation in game.augmentations.items():
+                own = [rows.child(kind if augmentation.sync else f"{kind}/{part}") for part in sides]
+                x = augmentation(x, Stacked(own), amounts[kind])
             with installed(Stacked([rows.child(f"layers/{part}") for part in sides])), self._precision(low):
                 verdict = module(x, inputs.y, inputs.given)
             return verdict.map(lambda t: t.to(game.dtype)) if low and game.experiment.precision == "bf16" else verdict

@@ -71,7 +71,7 @@ def test_color_by_hand():
     """Brightness, saturation about the mean over channels, contrast about the mean of the image, in this order."""
     torch.manual_seed(0)
     x = torch.randn(5, 3, 4, 6)
-    b, s, c = draw(5).uniform(3, 1, 1, 1).unbind(1)
+    b, s, c = draw(5).uniform(8)[:, :3, None, None, None].unbind(1)
     wanted = x + b - 0.5
     wanted = (wanted - wanted.mean(1, keepdim=True)) * (2 * s) + wanted.mean(1, keepdim=True)
     mean = wanted.mean((1, 2, 3), keepdim=True)
