@@ -24,6 +24,7 @@ from gannet.core.overrides import Resolved, amend
 from gannet.core.types import DataSpec, Source
 from gannet.engine.assembly import assemble
 from gannet.engine.trainer import Trainer
+from gannet.networks import sizes
 
 NAME = "auto"
 ORIGIN = "auto-pilot"
@@ -43,6 +44,8 @@ WORTH = 1.3
 APART = 10
 """Steps between two log lines at least: of fewer a line says little, and a line may cost as much as two."""
 UNAUGMENTED = {"augment": "[]", "controllers.steer-augmentation": "none"}
+DEEPER = 1
+"""Convolutions at a coarsest grid that is large."""
 STEPS, SMALLEST = 1700, 8
 """Steps below which smaller batches, and so more of them, are worth that a sample costs more; and the smallest."""
 FAMILIAR = 10
@@ -118,6 +121,8 @@ def plan(resolved: Resolved, source: Source | None = None, measure: bool = True)
     chosen.choose(_described(seen), {})
     if len(seen.data.shape) == 3:
         _plan_images(seen, chosen)
+        if resolved.experiment.generator.name == "dcgan":
+            _plan_depth(seen, chosen)
     else:
         _plan_vectors(seen, chosen)
     if resolved.experiment.task.name == "synthesis":  # any other task is a person's word, and says what labels are for
@@ -163,6 +168,19 @@ def _plan_images(seen: Look, chosen: Plan) -> None:
         f"penalty: starts at {weight:.3g} for {'×'.join(map(str, seen.data.shape[1:]))} pixels",
         {"regularizers.r1.weight": schedule, "regularizers.r2.weight": schedule},
     )
+
+
+def _plan_depth(seen: Look, chosen: Plan) -> None:
+    """Another convolution in both networks where halving ends at a larger grid than 4×4, as it does for 28 → 14 → 7:
+    a discriminator that has seen no more than strokes tells no shape, and what has no labels to go by needs it to."""
+    _, height, width = seen.data.shape
+    grid = sizes.plan((height, width))
+    if min(grid.start) > sizes.SMALLEST and grid.stages > 1:  # after fewer halvings there is one as it is
+        start = "×".join(map(str, grid.start))
+        chosen.choose(
+            f"depth {DEEPER}: the coarsest grid is {start}, too large to be seen at once",
+            {"generator.depth": DEEPER, "discriminator.depth": DEEPER},
+        )
 
 
 def _plan_vectors(seen: Look, chosen: Plan) -> None:

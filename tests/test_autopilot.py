@@ -125,6 +125,25 @@ def test_images_get_convolutions_and_points_perceptrons():
     assert set(points.regularizers) == {"r1", "r2"}
 
 
+@pytest.mark.parametrize(
+    ("size", "depth"),
+    [((28, 28), 1), ((40, 56), 1), ((24, 28), 1), ((32, 48), None), ((24, 24), None), ((14, 14), None)],
+)
+def test_a_large_coarsest_grid_gets_a_convolution_more(size, depth):
+    """28 → 14 → 7, 40×56 → 5×7, 24×28 → 6×7; not 32×48 → 4×6 and 24 → 3; 14 → 7 has one as it is."""
+    found = planned(images(shape=(1, *size)))[0].experiment
+    assert found.generator.args.get("depth") == found.discriminator.args.get("depth") == depth
+
+
+def test_depth_is_a_persons_to_set_and_of_no_other_network():
+    found, chosen = planned(images(shape=(1, 28, 28)), "generator.depth=0")
+    assert (found.experiment.generator.args["depth"], found.experiment.discriminator.args["depth"]) == (0, 1)
+    assert "kept as you set it: generator.depth" in next(r for r in chosen.reasons if r.startswith("depth"))
+    other, chosen = planned(images(shape=(1, 28, 28)), "generator=resnet", "discriminator=resnet")
+    assert "depth" not in {**other.experiment.generator.args, **other.experiment.discriminator.args}
+    assert not [r for r in chosen.reasons if r.startswith("depth")]
+
+
 def test_few_rows_of_a_class_leave_labels_out():
     rare = torch.cat([torch.zeros(63), torch.ones(1)]).long()
     fair = torch.arange(64) % 2

@@ -41,7 +41,11 @@ class Grid:
         return x[..., top : top + self.size[0], left : left + self.size[1]] if self.padded != self.size else x
 
 
-def plan(size: tuple[int, int], smallest: int = 4, most: int | None = None) -> Grid:
+SMALLEST = 4
+"""Side that is not halved any more."""
+
+
+def plan(size: tuple[int, int], smallest: int = SMALLEST, most: int | None = None) -> Grid:
     """Halve while both sides are even and above `smallest`, at most `most` times.
 
     A side that stays odd while still larger than 2 · `smallest`, or an image that could not be halved at all, is
