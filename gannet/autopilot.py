@@ -48,6 +48,8 @@ DEEPER = 1
 """Convolutions at a coarsest grid that is large."""
 STEPS, SMALLEST = 1700, 8
 """Steps below which smaller batches, and so more of them, are worth that a sample costs more; and the smallest."""
+LITTLE = 1000
+"""Different rows below which there are few."""
 FAMILIAR = 10
 """Passes over the data before a discriminator can know it by heart."""
 
@@ -172,10 +174,12 @@ def _plan_images(seen: Look, chosen: Plan) -> None:
 
 def _plan_depth(seen: Look, chosen: Plan) -> None:
     """Another convolution in both networks where halving ends at a larger grid than 4×4, as it does for 28 → 14 → 7:
-    a discriminator that has seen no more than strokes tells no shape, and what has no labels to go by needs it to."""
+    a discriminator that has seen no more than strokes tells no shape, and what has no labels to go by needs it to. Of
+    few rows it learns more by heart instead."""
     _, height, width = seen.data.shape
     grid = sizes.plan((height, width))
-    if min(grid.start) > sizes.SMALLEST and grid.stages > 1:  # after fewer halvings there is one as it is
+    # After fewer halvings there is one as it is.
+    if min(grid.start) > sizes.SMALLEST and grid.stages > 1 and seen.rows * seen.distinct >= LITTLE:
         start = "×".join(map(str, grid.start))
         chosen.choose(
             f"depth {DEEPER}: the coarsest grid is {start}, too large to be seen at once",
@@ -307,7 +311,7 @@ def _plan_length(planned: Resolved, seen: Look, chosen: Plan, samples: float | N
             UNAUGMENTED,
         )
         return
-    start = 0.0 if distinct >= 5000 else 0.2 if distinct >= 1000 else 0.4
+    start = 0.0 if distinct >= 5000 else 0.2 if distinct >= LITTLE else 0.4
     chosen.choose(
         f"augmentation: starts at {100 * start:.0f} % for {distinct:,.0f} different samples, then follows the "
         "discriminator's gap",

@@ -131,15 +131,23 @@ def test_images_get_convolutions_and_points_perceptrons():
 )
 def test_a_large_coarsest_grid_gets_a_convolution_more(size, depth):
     """28 → 14 → 7, 40×56 → 5×7, 24×28 → 6×7; not 32×48 → 4×6 and 24 → 3; 14 → 7 has one as it is."""
-    found = planned(images(shape=(1, *size)))[0].experiment
+    found = planned(images(1000, (1, *size)))[0].experiment
     assert found.generator.args.get("depth") == found.discriminator.args.get("depth") == depth
 
 
+def test_few_rows_are_not_learned_by_heart_with_more_depth():
+    few = planned(images(900, (1, 28, 28)))[0].experiment
+    copies = images(1200, (1, 28, 28))
+    copies.rows.batch["x"][:600] = copies.rows.batch["x"][600:]
+    for found in (few, planned(copies)[0].experiment):
+        assert "depth" not in {**found.generator.args, **found.discriminator.args}
+
+
 def test_depth_is_a_persons_to_set_and_of_no_other_network():
-    found, chosen = planned(images(shape=(1, 28, 28)), "generator.depth=0")
+    found, chosen = planned(images(1000, (1, 28, 28)), "generator.depth=0")
     assert (found.experiment.generator.args["depth"], found.experiment.discriminator.args["depth"]) == (0, 1)
     assert "kept as you set it: generator.depth" in next(r for r in chosen.reasons if r.startswith("depth"))
-    other, chosen = planned(images(shape=(1, 28, 28)), "generator=resnet", "discriminator=resnet")
+    other, chosen = planned(images(1000, (1, 28, 28)), "generator=resnet", "discriminator=resnet")
     assert "depth" not in {**other.experiment.generator.args, **other.experiment.discriminator.args}
     assert not [r for r in chosen.reasons if r.startswith("depth")]
 
