@@ -106,8 +106,9 @@ class Draw:
         groups, rest = divmod(rows, len(self.indices))
         if rest or not groups:
             raise ValueError(f"{rows} rows are no multiple of the {len(self.indices)} samples of this draw")
-        drawn = [getattr(self, kind)(*shape) for _ in range(1 if same else groups)]
-        return torch.cat(drawn * groups if same else drawn)
+        if same:
+            return torch.cat([getattr(self, kind)(*shape)] * groups)
+        return torch.cat([getattr(self, kind)(*shape) for _ in range(groups)])
 
     def _rows(self, fill: Fill, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
         indices = self.indices

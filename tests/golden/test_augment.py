@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 from gannet.core.errors import UsageError
-from gannet.core.random import Draw
+from gannet.core.random import Draw, Stacked
 from gannet.core.registry import AUGMENTATIONS
 from gannet.core.types import Clock
 
@@ -113,6 +113,19 @@ def test_own_numbers_for_every_sample_and_sync(spec):
     assert len({tuple(row.flatten().tolist()) for row in synced}) == 4
     assert_close(AUGMENTATIONS.build(spec)(x, draw(8)), AUGMENTATIONS.build(spec)(x, draw(8)), rtol=0, atol=0)
     assert (AUGMENTATIONS.build(spec)(x, draw(8)) != AUGMENTATIONS.build(spec)(x, draw(8, seed=1))).any()
+
+
+@pytest.mark.parametrize("spec", ["diffaugment", "noise", "adaptive(amount=0.7)", "adaptive(policy=[noise, cutout])"])
+def test_sides_in_one_call_get_what_each_gets_alone(spec):
+    torch.manual_seed(0)
+    real, fake = torch.randn(2, 4, 3, 8, 8).unbind()
+    augment = AUGMENTATIONS.build(spec)
+    own = [draw(4, seed) for seed in (1, 2)]
+    together = augment(torch.cat([real, fake]), Stacked(own), 0.7)
+    alone = [augment(x, draw(4, seed), 0.7) for x, seed in ((real, 1), (fake, 2))]
+    # Sines and powers of a longer vector may round otherwise.
+    assert_close(together, torch.cat(alone), rtol=0, atol=1e-13)
+    assert (together != torch.cat([real, fake])).any()
 
 
 def test_refusals():
