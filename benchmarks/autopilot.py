@@ -40,6 +40,7 @@ from gannet.core.errors import DataError, DivergedError, GannetError, UsageError
 from gannet.core.overrides import Resolved, resolve
 from gannet.core.registry import CONTROLLERS, SOURCES
 from gannet.core.types import Source, Split
+from gannet.engine.assembly import structure
 from gannet.engine.run import Run, write_text_atomic
 from gannet.fakes import of_run
 from gannet.metrics.defaults import default_metrics
@@ -113,6 +114,7 @@ def key(cell: Cell) -> Key:
     planned = training.planned(asked_for, measure=False)[0].experiment
     return Key(
         experiment=experiment.hash(),
+        networks=structure(planned),
         controllers={name: CONTROLLERS.resolve(spec) for name, spec in experiment.controllers.items()},
         protocol=judge.protocol[judge.primary],
         gannet=version("gannet"),

@@ -78,9 +78,11 @@ class Cell(Section):
 class Key(Section):
     """What a cell's numbers depend on beside its name; `experiment` is the hash of what is asked for, before any
     plan; `controllers` has the options of those that are asked for, which are nowhere else when they are defaults;
-    `plan` is the hash of what the plan makes of it without asking the machine, "" where nothing is planned."""
+    `plan` is the hash of what the plan makes of it without asking the machine, "" where nothing is planned, and
+    `networks` that of the shapes of all weights then."""
 
     experiment: str
+    networks: str
     controllers: dict[str, dict[str, str | float | None]]
     protocol: str
     gannet: str

@@ -20,6 +20,7 @@ from gannet.bench_cell import Measured, Name
 from gannet.core.errors import DataError, UsageError, unknown
 from gannet.core.experiment import Section
 from gannet.core.overrides import resolve
+from gannet.engine.assembly import structure
 
 DRAWN = 1000
 """Points of the first seed that a cell keeps for the picture."""
@@ -43,9 +44,10 @@ class Cell(Section):
 
 class Key(Section):
     """What a cell's numbers depend on beside its name: a cell of another key is stale. `experiment` is the hash of the
-    resolved recipe, without seed and end."""
+    resolved recipe, without seed and end, `networks` that of the shapes of all weights."""
 
     experiment: str
+    networks: str
     protocol: str
     gannet: str
 
@@ -112,7 +114,8 @@ def key(cell: Cell) -> Key:
     """What the cell's numbers would depend on now."""
     preset, overrides = recipe(cell)
     experiment = resolve(preset, {**overrides, "seed": 0}).experiment
-    return Key(experiment=experiment.hash(), protocol=protocol(cell.data), gannet=version("gannet"))
+    networks = structure(experiment)
+    return Key(experiment=experiment.hash(), networks=networks, protocol=protocol(cell.data), gannet=version("gannet"))
 
 
 State = Literal["finished", "diverged", "failed", "stale", "not run"]

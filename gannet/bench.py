@@ -31,10 +31,12 @@ from gannet.core.overrides import resolve
 from gannet.core.presets import preset_names
 from gannet.core.random import Draw, installed
 from gannet.core.registry import SOURCES, TASKS
+from gannet.engine.assembly import structure
 from gannet.engine.pictures import write
 from gannet.engine.run import Run, write_text_atomic
 from gannet.metrics.evaluator import Evaluator
 from gannet.model import Model, load
+from gannet.training import planned
 
 DATA, SECONDS, SEEDS = ("digits", "mnist"), (60, 180), (0, 1, 2)
 OUT = "docs/results.md"
@@ -146,10 +148,15 @@ def _state(record: Record | None, home: Path) -> State:
 
 def key(cell: Cell) -> Key:
     """What the cell's numbers would depend on now."""
-    experiment = resolve(cell.preset, {"data": cell.data, "seed": 0}).experiment
     judge = _judge(cell.data)
-    fingerprint = _fingerprint(cell.data)
-    return Key(experiment=experiment.hash(), data=fingerprint, gannet=version("gannet"), protocol=judge.protocol)
+    experiment, networks = _hashes(cell.preset, cell.data)
+    return Key(
+        experiment=experiment,
+        networks=networks,
+        data=_fingerprint(cell.data),
+        gannet=version("gannet"),
+        protocol=judge.protocol,
+    )
 
 
 @cache
@@ -158,6 +165,14 @@ def _judge(data: str) -> Evaluator:
     if source.spec.kind != "image" or source.spec.shape[0] not in (1, 3):
         raise UsageError(f"data={data}: the page shows grey or colour images, and this source has none.")
     return Evaluator(source, split="test", metrics=METRICS, n=min(SAMPLES, len(source.split("test"))), report=True)
+
+
+@cache
+def _hashes(preset: str, data: str) -> tuple[str, str]:
+    """Of the experiment, as far as it is known before the machine is asked, and of its networks."""
+    source = _judge(data).source
+    experiment = planned(resolve(preset, {"data": data}), source, measure=False)[0].experiment
+    return experiment.hash(), structure(experiment, source)
 
 
 @cache

@@ -36,11 +36,12 @@ class Cell(Section):
 class Key(Section):
     """What a cell's numbers depend on beside its name: a cell of another key is stale.
 
-    `experiment` is the hash of the resolved preset without seed and end, `data` the fingerprint of the source,
-    `protocol` says of every score how it was taken.
+    `experiment` is the hash of the preset, resolved and planned, without seed and end, `networks` that of the shapes of
+    all weights, `data` the fingerprint of the source, `protocol` says of every score how it was taken.
     """
 
     experiment: str
+    networks: str
     data: str
     gannet: str
     protocol: dict[str, str]

@@ -41,7 +41,7 @@ def move(controller: str, factor: float = 2.0):
 
 
 def record(of, last: float = 10.0, outcome: str = "finished", key=None, **changed):
-    key = key or autopilot_cells.Key(experiment="e", controllers={}, protocol="p", gannet="0")
+    key = key or autopilot_cells.Key(experiment="e", networks="w", controllers={}, protocol="p", gannet="0")
     found = result(last, **changed) if outcome == "finished" else None
     words = "" if found else "why"
     return autopilot_cells.Record(cell=of, key=key, outcome=outcome, words=words, result=found)
@@ -280,7 +280,7 @@ GOLDEN = """\
 
 
 def test_scores_by_another_protocol_are_in_no_table():
-    old = autopilot_cells.Key(experiment="e", controllers={}, protocol="another", gannet="0")
+    old = autopilot_cells.Key(experiment="e", networks="w", controllers={}, protocol="another", gannet="0")
     pair = [record(cell(samples=7, without=off), 0.1, key=old) for off in ("", "rollback")]
     of_old = [record(cell("quick", seed=2), 0.1, key=old), *pair]
     assert autopilot_page.tables([*records(), *of_old]) == autopilot_page.tables(records())

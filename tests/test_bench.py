@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,9 @@ def cell(preset: str = "quick", seed: int = 0, seconds: int = 60, data: str = "d
 
 def record(of: Cell, last: float = 4.0, key: Key | None = None, outcome: str = "finished", words: str = "") -> Record:
     """A measured cell whose numbers follow from `last`."""
-    key = key or Key(experiment="e", data="d", gannet="0", protocol={"fd[f]": "fd[f@1,n=9|digits@2:test,seed=0]"})
+    key = key or Key(
+        experiment="e", networks="w", data="d", gannet="0", protocol={"fd[f]": "fd[f@1,n=9|digits@2:test,seed=0]"}
+    )
     result = Result(
         metric=next(iter(key.protocol)),
         last=Scores(distance=last, precision=0.5, recall=0.25),
@@ -109,16 +112,29 @@ def test_what_is_measured_is_not_measured_again(out):
     assert (out.parent / "results/grids/digits-gan-1s-seed0.png").read_bytes() == b"picture"
 
 
-def test_a_cell_of_another_key_is_stale_and_measured_again(out):
+@pytest.mark.parametrize("part", ["experiment", "networks", "data", "gannet"])
+def test_a_cell_of_another_key_is_stale_and_measured_again(out, part):
     bench.results(**CHOSEN, out=out, measure=Measured())
     path = out.parent / "results/cells/digits-gan-1s-seed0.json"
-    path.write_text(path.read_text().replace('"gannet": "', '"gannet": "0.0.'))
+    kept = json.loads(path.read_text())
+    kept["key"][part] = "another"
+    path.write_text(json.dumps(kept))
     bench.page(out)
     assert "| stale |" in out.read_text()
     again = Measured()
     bench.results(**CHOSEN, out=out, measure=again)
     assert again.asked == ["gan"]
     assert "| stale |" not in out.read_text()
+
+
+def test_a_key_knows_what_the_auto_pilot_plans(monkeypatch):
+    def now(preset):
+        bench._hashes.cache_clear()
+        return bench.key(cell(preset))
+
+    auto, quick = now("auto"), now("quick")
+    monkeypatch.setattr("gannet.autopilot.penalty", lambda seen: 3.0)
+    assert (now("auto") == auto, now("quick") == quick) == (False, True)
 
 
 @pytest.mark.parametrize(("outcome", "again"), [("failed", ["quick", "gan"]), ("diverged", [])])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
 import os
 import re
 from dataclasses import dataclass, field, replace
@@ -152,6 +154,14 @@ def assemble(experiment: Experiment, source: Source | None = None, modules: dict
     }
     check(game)
     return game
+
+
+def structure(experiment: Experiment, source: Source | None = None) -> str:
+    """Sixteen hexadecimal digits of the names and shapes of all weights: what the networks make of their defaults, of
+    which the experiment and its hash know nothing."""
+    task = assemble(experiment.model_copy(update={"device": "meta"}), source).task
+    shapes = {name: list(weights.shape) for name, weights in task.state_dict().items()}
+    return hashlib.sha256(json.dumps(shapes, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def build_task(

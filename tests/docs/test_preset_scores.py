@@ -20,7 +20,7 @@ def scores(root):
 
 
 def record(seed: int, last: float | None, data: str = "digits") -> Record:
-    key = Key(experiment="e", data="d", gannet="0", protocol={"fd[f]": "p"})
+    key = Key(experiment="e", networks="w", data="d", gannet="0", protocol={"fd[f]": "p"})
     result = None
     if last is not None:
         found = [Scores(distance=d, precision=0.5, recall=0.25) for d in (last, last - 1, 1.5)]

@@ -8,7 +8,7 @@ import torch
 from gannet.core.errors import DataError, UsageError
 from gannet.core.overrides import resolve
 from gannet.core.presets import preset_names
-from gannet.engine.assembly import assemble, pick_device
+from gannet.engine.assembly import assemble, pick_device, structure
 
 
 @pytest.fixture
@@ -206,3 +206,11 @@ def test_none_takes_one_part_out_and_leaves_the_others(build):
         resolve("quick", ["regularizers.wgan-gp=none"])
     with pytest.raises(UsageError, match=r"there is none.*remove it with controllers\.rollback=none"):
         build("dcgan", controllers="[steer-rate, rollback]")
+
+
+def test_a_structure_is_that_of_the_weights_and_of_nothing_else():
+    def of(*changed: str):
+        return structure(resolve("dcgan", ["data=digits", *changed]).experiment)
+
+    assert of() == of("seed=3") == of("optim.generator=sgd") == of("generator.slope=0.1")
+    assert len({of(), of("generator.width=9"), of("discriminator.width=9"), of("discriminator.depth=3")}) == 4
