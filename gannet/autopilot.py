@@ -44,8 +44,6 @@ WORTH = 1.3
 APART = 10
 """Steps between two log lines at least: of fewer a line says little, and a line may cost as much as two."""
 UNAUGMENTED = {"augment": "[]", "controllers.steer-augmentation": "none"}
-DEEPER = 1
-"""Convolutions at a coarsest grid that is large."""
 STEPS, SMALLEST = 1700, 8
 """Steps below which smaller batches, and so more of them, are worth that a sample costs more; and the smallest."""
 LITTLE = 1000
@@ -173,17 +171,15 @@ def _plan_images(seen: Look, chosen: Plan) -> None:
 
 
 def _plan_depth(seen: Look, chosen: Plan) -> None:
-    """Another convolution in both networks where halving ends at a larger grid than 4×4, as it does for 28 → 14 → 7:
-    a discriminator that has seen no more than strokes tells no shape, and what has no labels to go by needs it to. Of
-    few rows it learns more by heart instead."""
+    """No convolution that only widens what is seen at once, as there is one after 28 → 14 → 7: of few rows it serves to
+    learn them by heart."""
     _, height, width = seen.data.shape
     grid = sizes.plan((height, width))
-    # After fewer halvings there is one as it is.
-    if min(grid.start) > sizes.SMALLEST and grid.stages > 1 and seen.rows * seen.distinct >= LITTLE:
-        start = "×".join(map(str, grid.start))
+    # After fewer halvings it is the second layer that there is.
+    if min(grid.start) > sizes.SMALLEST and grid.stages > 1 and seen.rows * seen.distinct < LITTLE:
         chosen.choose(
-            f"depth {DEEPER}: the coarsest grid is {start}, too large to be seen at once",
-            {"generator.depth": DEEPER, "discriminator.depth": DEEPER},
+            f"depth 0: {seen.rows * seen.distinct:,.0f} different samples are soon known by heart",
+            {"generator.depth": 0, "discriminator.depth": 0},
         )
 
 

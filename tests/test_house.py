@@ -34,7 +34,7 @@ ALLOWED = {
     "gan": {"core", "model", "training", *ROOMS},
     "bench_cell": {"core"},
     "bench_page": {"bench_cell", "core"},
-    "bench": {"bench_cell", "bench_page", "core", "model", *ROOMS},
+    "bench": {"bench_cell", "bench_page", "core", "model", "training", *ROOMS},
     "cli_bench": {"api", "core", "engine.console"},
     "api": {
         "bench",

@@ -31,7 +31,7 @@ from gannet.networks.layers import (
 )
 from gannet.networks.minibatch import MinibatchStatistics, statistics
 from gannet.networks.reference import DrawnReference, NoReference, ShownReference, referring
-from gannet.networks.sizes import doubling, image_shape, judged_shape, plan
+from gannet.networks.sizes import SMALLEST, Grid, doubling, image_shape, judged_shape, plan
 
 DCGANNorm = Literal["none", "batch", "instance", "layer", "reference"]
 
@@ -41,9 +41,10 @@ def _widths(width: int, stages: int, largest: int) -> list[int]:
     return doubling(width, max(2, stages), largest)[-max(1, stages) :]
 
 
-def _depth(depth: int | None, stages: int) -> int:
-    """How many 3×3 convolutions stand at the coarsest grid: small images, halved less than twice, get depth there."""
-    return max(0, 2 - stages) if depth is None else depth
+def _depth(depth: int | None, grid: Grid) -> int:
+    """How many 3×3 convolutions stand at the coarsest grid. Small images, halved less than twice, get depth there, and
+    so does a grid too large to be seen at once: of 28 → 14 → 7 two strided layers see strokes, and no shape."""
+    return max(0, 2 - grid.stages, int(min(grid.start) > SMALLEST)) if depth is None else depth
 
 
 def _kind(norm: DCGANNorm, dropout: float) -> Norm:
@@ -64,9 +65,9 @@ class DCGANGenerator(nn.Module):
 
     `z` `[B, latent]`, `y` `[B]` (one-hot beside `z`) → `[B, C, H, W]` in the range of the data. `width` is the number
     of channels of the finest hidden grid; each coarser one has twice as many, up to `max_width`. `depth` adds 3×3
-    convolutions at the coarsest grid; by default only where fewer than two doublings fit. A `slope` of 0 is ReLU.
-    norm="reference" is batch norm over latents that are drawn once (`networks.reference`). Raises `UsageError` for data
-    that is no image and sizes out of range.
+    convolutions at the coarsest grid; by default one where that is larger than 4×4, and where fewer than two doublings
+    fit, those that are missing. A `slope` of 0 is ReLU. norm="reference" is batch norm over latents that are drawn once
+    (`networks.reference`). Raises `UsageError` for data that is no image and sizes out of range.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class DCGANGenerator(nn.Module):
         self.deep = nn.Sequential(
             *(
                 convolution(widths[0], widths[0], step="same", kind=kind, slope=slope, dropout=dropout)
-                for _ in range(_depth(depth, stages))
+                for _ in range(_depth(depth, self.grid))
             )
         )
         self.stages = nn.Sequential(
@@ -159,7 +160,7 @@ class DCGANDiscriminator(nn.Module):
         self.grid = plan((size[0], size[1]))
         stages = self.grid.stages
         coarsest = _widths(width, stages, max_width)[-1]
-        widths = doubling(width, stages, max_width) + [coarsest] * _depth(depth, stages)
+        widths = doubling(width, stages, max_width) + [coarsest] * _depth(depth, self.grid)
         self.stages = nn.ModuleList(
             convolution(
                 inputs,

@@ -389,6 +389,28 @@ def test_any_kernel_keeps_the_size(kernel):
     assert verdict.features[-1].shape == (B, 16, 4, 6)
 
 
+@pytest.mark.parametrize(
+    ("size", "depth"),
+    [
+        ((28, 28), 1),
+        ((40, 56), 1),
+        ((32, 32), 0),
+        ((24, 24), 0),
+        ((16, 16), 0),
+        ((14, 14), 1),
+        ((8, 8), 1),
+        ((4, 4), 2),
+    ],
+)
+def test_small_images_and_large_coarsest_grids_get_depth(size, depth):
+    """28 → 14 → 7 and 40×56 → 5×7 stop above 4×4; 14 → 7 and 8 → 4 are halved once, 4×4 is not."""
+    spec = data((1, *size))
+    net, other = build("generator", "dcgan", spec), build("discriminator", "dcgan", spec)
+    assert (len(net.deep), len(other.stages) - other.grid.stages) == (depth, depth)
+    told = [build(kind, "dcgan", spec, options="dcgan(depth=3)") for kind in ("generator", "discriminator")]
+    assert (len(told[0].deep), len(told[1].stages) - told[1].grid.stages) == (3, 3)
+
+
 def test_grouped_residual_blocks_need_a_divisor():
     net = build("generator", "residual", data((1, 8, 8)), options="residual(width=8, group_size=4, blocks=2)")
     assert net.stages[0].block0.mix.groups == 8
