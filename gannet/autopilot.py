@@ -175,8 +175,8 @@ def _plan_depth(seen: Look, chosen: Plan) -> None:
     learn them by heart."""
     _, height, width = seen.data.shape
     grid = sizes.plan((height, width))
-    # After fewer halvings it is the second layer that there is.
-    if min(grid.start) > sizes.SMALLEST and grid.stages > 1 and seen.rows * seen.distinct < LITTLE:
+    # After one halving it is the second layer that there is, and after three there is none.
+    if min(grid.start) > sizes.SMALLEST and grid.stages == 2 and seen.rows * seen.distinct < LITTLE:
         chosen.choose(
             f"depth 0: {seen.rows * seen.distinct:,.0f} different samples are soon known by heart",
             {"generator.depth": 0, "discriminator.depth": 0},

@@ -43,8 +43,10 @@ def _widths(width: int, stages: int, largest: int) -> list[int]:
 
 def _depth(depth: int | None, grid: Grid) -> int:
     """How many 3×3 convolutions stand at the coarsest grid. Small images, halved less than twice, get depth there, and
-    so does a grid too large to be seen at once: of 28 → 14 → 7 two strided layers see strokes, and no shape."""
-    return max(0, 2 - grid.stages, int(min(grid.start) > SMALLEST)) if depth is None else depth
+    one stands after two halvings that end at a large grid: of 28 → 14 → 7 two strided layers see strokes, no shape."""
+    if depth is None:
+        return int(min(grid.start) > SMALLEST) if grid.stages == 2 else max(0, 2 - grid.stages)
+    return depth
 
 
 def _kind(norm: DCGANNorm, dropout: float) -> Norm:
@@ -65,8 +67,8 @@ class DCGANGenerator(nn.Module):
 
     `z` `[B, latent]`, `y` `[B]` (one-hot beside `z`) → `[B, C, H, W]` in the range of the data. `width` is the number
     of channels of the finest hidden grid; each coarser one has twice as many, up to `max_width`. `depth` adds 3×3
-    convolutions at the coarsest grid; by default one where that is larger than 4×4, and where fewer than two doublings
-    fit, those that are missing. A `slope` of 0 is ReLU. norm="reference" is batch norm over latents that are drawn once
+    convolutions at the coarsest grid; by default those that doublings are short of two, and one where two doublings
+    start from more than 4×4. A `slope` of 0 is ReLU. norm="reference" is batch norm over latents that are drawn once
     (`networks.reference`). Raises `UsageError` for data that is no image and sizes out of range.
     """
 
