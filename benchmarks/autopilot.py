@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from autopilot_cells import DATA, METHODS, STEERED, Cell, Key, Move, Record, Result, read_all
+from autopilot_cells import DATA, JUDGES, METHODS, STEERED, Cell, Key, Move, Record, Result, read_all
 from autopilot_page import tables, write_page
 from torch import Tensor
 
@@ -39,6 +39,7 @@ from gannet.core import random
 from gannet.core.errors import DataError, DivergedError, GannetError, UsageError, unknown
 from gannet.core.overrides import Resolved, resolve
 from gannet.core.registry import CONTROLLERS, SOURCES
+from gannet.core.spec import Spec
 from gannet.core.types import Source, Split
 from gannet.engine.assembly import structure
 from gannet.engine.run import Run, write_text_atomic
@@ -101,7 +102,8 @@ def asked(cell: Cell) -> tuple[str, dict[str, Any]]:
     """Preset and overrides of a training, but for a controller that is switched off."""
     preset, changed = METHODS[cell.method][cell.data == "points"]
     end = {"stop.minutes": cell.minutes, "stop.samples": cell.samples}
-    return preset, {**changed, "data": DATA[cell.data], "seed": cell.seed, **end}
+    judge = {"evaluate.extractor": JUDGES[cell.data]} if cell.data in JUDGES else {}
+    return preset, {**changed, "data": DATA[cell.data], "seed": cell.seed, **judge, **end}
 
 
 def key(cell: Cell) -> Key:
@@ -110,7 +112,7 @@ def key(cell: Cell) -> Key:
     words |= {"seed": 0, "stop.minutes": None, "stop.samples": cell.samples or PLANNED}
     asked_for = resolve(preset, words)
     experiment = asked_for.experiment
-    judge = _judge(SOURCES.build(experiment.data, where="data"))
+    judge = _judge(SOURCES.build(experiment.data, where="data"), experiment.evaluate.extractor)
     planned = training.planned(asked_for, measure=False)[0].experiment
     return Key(
         experiment=experiment.hash(),
@@ -178,8 +180,8 @@ def switched_off(planned: Resolved, name: str) -> Resolved:
 
 
 def judged(run: Run) -> Result:
-    source = SOURCES.build(resolve(str(run.experiment)).experiment.data, where="data")
-    judge, log = _judge(source), run.read_log()
+    experiment, log = resolve(str(run.experiment)).experiment, run.read_log()
+    judge = _judge(SOURCES.build(experiment.data, where="data"), experiment.evaluate.extractor)
     models = api.load(run.path), api.load(run.path, "best")
     last, best = (of_run(name, model, judge.labels) for name, model in zip(("last", "best"), models, strict=True))
     scores = [[judge.score(one.generate(seed))[judge.primary] for seed in range(SEEDS)] for one in (last, best)]
@@ -203,8 +205,9 @@ def judged(run: Run) -> Result:
     )
 
 
-def _judge(source: Source) -> Evaluator:
-    return Evaluator(source, metrics=default_metrics(source)[:1], n=min(SAMPLES, len(source.split("test"))))
+def _judge(source: Source, extractor: Spec | None) -> Evaluator:
+    count = min(SAMPLES, len(source.split("test")))
+    return Evaluator(source, extractor=extractor, metrics=default_metrics(source)[:1], n=count)
 
 
 def nearness(judge: Evaluator, samples: Tensor) -> float:

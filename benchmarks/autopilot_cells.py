@@ -35,6 +35,9 @@ DATA = {
     "shapes": "shapes",
     "spoken-digits": "spoken-digits",
 }
+JUDGES = {"shapes": "classifier"}
+"""Extractor in whose features data are judged, in training and after it, where it is not the one chosen by the kind of
+data. Random convolutions, which shapes would get, say little of them (docs/autopilot.md)."""
 PLANE = {"generator": "mlp(width=128, layers=3, latent=2)", "discriminator": "mlp(width=128, layers=3)"}
 METHODS: dict[str, tuple[tuple[str, dict[str, Any]], tuple[str, dict[str, Any]]]] = {
     "auto": (("auto", {}), ("auto", {})),

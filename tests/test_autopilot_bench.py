@@ -11,6 +11,7 @@ import torch
 from gannet.core.errors import DataError, UsageError
 from gannet.core.overrides import amend, resolve
 from gannet.core.registry import CONTROLLERS, SOURCES
+from gannet.core.spec import Spec
 
 
 def cell(method: str = "auto", data: str = "digits", seed: int = 0, without: str = "", samples: int | None = None):
@@ -366,9 +367,16 @@ def test_words(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("0 cells are to be measured")
 
 
+def test_shapes_are_judged_in_training_and_after_it_by_what_knows_them():
+    assert autopilot.asked(cell("auto", data="shapes"))[1]["evaluate.extractor"] == "classifier"
+    assert "evaluate.extractor" not in autopilot.asked(cell("auto"))[1]
+    judge = autopilot._judge(SOURCES.build("digits"), Spec("pca"))
+    assert judge.primary == "fd[pca]"
+
+
 def test_the_judge_reads_every_kind_of_points_and_digits():
     for name in ("digits", "points"):
-        judge = autopilot._judge(SOURCES.build(autopilot_cells.DATA[name]))
+        judge = autopilot._judge(SOURCES.build(autopilot_cells.DATA[name]), None)
         assert judge.better == "lower"
         rows = judge.source.split("test").take(torch.arange(judge.n))["x"].float()
         assert 0.7 < autopilot.nearness(judge, rows) < 50
